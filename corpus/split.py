@@ -1,0 +1,199 @@
+"""Text to passages: whole sentences, up to a number of the encoder's tokens, with overlap."""
+
+import math
+import re
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+import sentencex
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+__all__ = ["Extent", "sentence_around", "split"]
+
+Extent: TypeAlias = tuple[int, int]
+"""Start and end of a run of characters, half-open."""
+
+_LINE = re.compile(r"[^\r\n\f]*(?:\r\n|[\r\n\f]|\Z)")
+_HEADING = re.compile(r"\s*#{1,6}\s")
+_ITEM = re.compile(r"\s*(?:[-*+•]\s|\d{1,3}[.)]\s|\|)")
+
+_CHARS_PER_TOKEN = 12
+"""So many characters weigh at least one token. Prose has about five. Without it, a tokenizer that
+makes one unknown token of a thousand letters would let a passage grow without end."""
+
+_MAX_SENTENCE_CHARS = 20_000
+"""Longer "sentences" (minified data, tables without line ends) are cut into such pieces first."""
+
+_CONTEXT_CHARS = 2_000
+"""How far around a span its sentence is looked for."""
+
+
+class _Sentence(NamedTuple):
+    start: int
+    end: int
+    block: int
+    """Which paragraph, heading, list item or table row it belongs to, counted from 0."""
+    heading: bool
+
+
+class _Unit(NamedTuple):
+    """What passages are packed from: a sentence, or a piece of one that is too long."""
+
+    sentence: _Sentence
+    start: int
+    end: int
+    size: int
+    """In tokens; see `_size`."""
+
+
+def split(
+    text: str, tokenizer: "Tokenizer", *, max_tokens: int, overlap_tokens: int
+) -> list[Extent]:
+    """Where the passages of the text are, in order.
+
+    A passage starts and ends with a sentence, prefers to end with a paragraph,
+    and never ends with a heading. Every non-space character lies in a passage.
+
+    Args:
+        text: the document's text.
+        tokenizer: the encoder's, which neither truncates nor pads.
+        max_tokens: the most tokens of one passage, special tokens not counted.
+        overlap_tokens: the most tokens that a passage repeats of the one before,
+            in whole sentences.
+    """
+    units = [
+        unit
+        for sentence in _sentences(text)
+        for unit in _units(text, sentence, tokenizer, max_tokens)
+    ]
+    extents: list[Extent] = []
+    first = 0
+    while first < len(units):
+        stop = _stop(units, first, max_tokens)
+        # Tokens of a whole can outnumber those of its parts: a tokenizer may join across them.
+        while stop - first > 1 and max_tokens < _size(
+            tokenizer, text[units[first].start : units[stop - 1].end]
+        ):
+            stop -= 1
+        extents.append((units[first].start, units[stop - 1].end))
+        if stop == len(units):
+            break
+        first = _repeat_from(units, first, stop, overlap_tokens, max_tokens)
+    return extents
+
+
+def sentence_around(text: str, start: int, end: int) -> Extent:
+    """The sentence that holds `text[start:end]`, or the run of sentences it reaches into.
+
+    Sentences longer than about 2,000 characters on either side are cut there.
+    """
+    low, high = max(0, start - _CONTEXT_CHARS), min(len(text), end + _CONTEXT_CHARS)
+    touching = [
+        sentence
+        for sentence in _sentences(text[low:high])
+        if sentence.start < end - low and sentence.end > start - low
+    ]
+    if not touching:
+        return start, end
+    return min(start, low + touching[0].start), max(end, low + touching[-1].end)
+
+
+def _stop(units: list[_Unit], first: int, max_tokens: int) -> int:
+    """The index after the last unit of the passage that begins with unit `first`."""
+    stop, size, at_block = first, 0, (first, 0)
+    while stop < len(units) and (stop == first or size + units[stop].size <= max_tokens):
+        if stop > first and units[stop].sentence.block != units[stop - 1].sentence.block:
+            at_block = (stop, size)
+        size += units[stop].size
+        stop += 1
+    if stop == len(units):
+        return stop
+    cut_inside_block = units[stop].sentence.block == units[stop - 1].sentence.block
+    if cut_inside_block and at_block[1] >= max_tokens / 2:
+        stop = at_block[0]
+    while stop - first > 1 and units[stop - 1].sentence.heading:
+        stop -= 1
+    return stop
+
+
+def _repeat_from(
+    units: list[_Unit], first: int, stop: int, overlap_tokens: int, max_tokens: int
+) -> int:
+    """Where the next passage begins: some sentences before `stop`, so that context carries over.
+
+    Never so many that the next new unit would not fit.
+    """
+    begin, size = stop, 0
+    room = min(overlap_tokens, max_tokens - units[stop].size)
+    while begin - 1 > first and size + units[begin - 1].size <= room:
+        begin -= 1
+        size += units[begin].size
+    return begin
+
+
+def _units(
+    text: str, sentence: _Sentence, tokenizer: "Tokenizer", max_tokens: int
+) -> Iterator[_Unit]:
+    start, end = sentence.start, sentence.end
+    size = _size(tokenizer, text[start:end])
+    if size <= max_tokens:
+        yield _Unit(sentence, start, end, size)
+        return
+
+    from semantic_text_splitter import TextSplitter
+
+    splitter = TextSplitter.from_callback(partial(_size, tokenizer), max_tokens, trim=False)
+    for low in range(start, end, _MAX_SENTENCE_CHARS):
+        position = low
+        for piece in splitter.chunks(text[low : min(low + _MAX_SENTENCE_CHARS, end)]):
+            piece_start, position = position, position + len(piece)
+            if trimmed := _trim(text, piece_start, position):
+                yield _Unit(sentence, *trimmed, _size(tokenizer, text[slice(*trimmed)]))
+
+
+def _sentences(text: str) -> Iterator[_Sentence]:
+    """Every sentence, trimmed of white space, in order; together all non-space characters."""
+    for block, (start, end, heading) in enumerate(_blocks(text)):
+        cuts = [b["start_index"] for b in sentencex.get_sentence_boundaries("en", text[start:end])]
+        for low, high in zip([0, *cuts], [*cuts, end - start], strict=True):
+            if trimmed := _trim(text, start + low, start + high):
+                yield _Sentence(*trimmed, block, heading)
+
+
+def _blocks(text: str) -> Iterator[tuple[int, int, bool]]:
+    """Start, end and "is a heading" of each block.
+
+    Blocks are parted by blank lines and page breaks; headings, list items and
+    table rows are blocks of their own.
+    """
+    start = 0
+    heading = False
+    for line in _LINE.finditer(text):
+        content = line[0]
+        is_heading = _HEADING.match(content) is not None
+        if heading or is_heading or _ITEM.match(content) or not content.strip():
+            if line.start() > start:
+                yield start, line.start(), heading
+            start, heading = line.start(), is_heading
+        if content.endswith("\f"):
+            yield start, line.end(), heading
+            start, heading = line.end(), False
+    if start < len(text):
+        yield start, len(text), heading
+
+
+def _trim(text: str, start: int, end: int) -> Extent | None:
+    """The extent without white space at its ends; None when nothing is left."""
+    piece = text[start:end]
+    left = len(piece) - len(piece.lstrip())
+    right = len(piece.rstrip())
+    return (start + left, start + right) if left < right else None
+
+
+def _size(tokenizer: "Tokenizer", text: str) -> int:
+    """How many tokens the text has, or weighs by its characters where those are too many."""
+    tokens = len(tokenizer.encode(text, add_special_tokens=False).ids)
+    return max(tokens, math.ceil(len(text) / _CHARS_PER_TOKEN))

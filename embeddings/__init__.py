@@ -1,0 +1,1 @@
+"""Passages as vectors and as words, and the search over both."""

@@ -1,0 +1,128 @@
+"""Texts to vectors: the one seam between the models and the search."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from corpus.records import ModelIdentity
+from embeddings.runtime import ExportedModel, ModelSource, TokenSequence
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+__all__ = ["Encoder", "OnnxEncoder", "TorchEncoder", "Vectors"]
+
+Vectors: TypeAlias = NDArray[np.float32]
+
+_QUERY_PROMPTS = ("query",)
+_PASSAGE_PROMPTS = ("document", "passage", "corpus")
+
+
+class Encoder(Protocol):
+    """Gives texts of similar meaning vectors with a high inner product."""
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """Which model this is."""
+        ...
+
+    @property
+    def tokenizer(self) -> "Tokenizer":
+        """What passages are measured with; neither truncates nor pads."""
+        ...
+
+    def encode_queries(self, texts: Sequence[str]) -> Vectors:
+        """One unit vector a question, shape (n, dim), float32."""
+        ...
+
+    def encode_passages(self, texts: Sequence[str]) -> Vectors:
+        """One unit vector a passage, shape (n, dim), float32."""
+        ...
+
+
+class OnnxEncoder:
+    """An encoder on ONNX Runtime, without torch."""
+
+    def __init__(self, model: ExportedModel) -> None:
+        self._model = model
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """Which model this is."""
+        return self._model.identity
+
+    @property
+    def tokenizer(self) -> "Tokenizer":
+        """What passages are measured with; neither truncates nor pads."""
+        return self._model.tokenizer
+
+    def encode_queries(self, texts: Sequence[str]) -> Vectors:
+        """One unit vector a question, shape (n, dim), float32."""
+        return self._encode(texts, _prompt(self._model.prompts, _QUERY_PROMPTS))
+
+    def encode_passages(self, texts: Sequence[str]) -> Vectors:
+        """One unit vector a passage, shape (n, dim), float32."""
+        return self._encode(texts, _prompt(self._model.prompts, _PASSAGE_PROMPTS))
+
+    def _encode(self, texts: Sequence[str], prompt: str) -> Vectors:
+        sequences = [self._sequence(prompt + text) for text in texts]
+        rows = [outputs[0][0] for outputs in self._model.run(sequences)]
+        return np.stack(rows).astype(np.float32) if rows else np.empty((0, 0), np.float32)
+
+    def _sequence(self, text: str) -> TokenSequence:
+        """The text's tokens; ordinary ones at its end go where there are too many."""
+        encoding = self.tokenizer.encode(text)
+        ids = np.asarray(encoding.ids, dtype=np.int64)
+        types = np.asarray(encoding.type_ids, dtype=np.int64)
+        surplus = len(ids) - self._model.max_tokens
+        if surplus > 0:
+            ordinary = np.flatnonzero(np.asarray(encoding.special_tokens_mask) == 0)
+            ids, types = np.delete(ids, ordinary[-surplus:]), np.delete(types, ordinary[-surplus:])
+        return TokenSequence(ids, types)
+
+
+class TorchEncoder:
+    """An encoder on sentence-transformers: for GPUs, and for models that do not export."""
+
+    def __init__(self, source: ModelSource, identity: ModelIdentity, device: str) -> None:
+        from sentence_transformers import SentenceTransformer
+
+        self._model: Any = SentenceTransformer(
+            str(source.folder), device=device, local_files_only=True
+        )
+        self._identity = identity
+        backend = self._model.tokenizer.backend_tokenizer
+        # A copy: sentence-transformers sets truncation and padding on its own as it goes.
+        self._tokenizer: Tokenizer = type(backend).from_str(backend.to_str())
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """Which model this is."""
+        return self._identity
+
+    @property
+    def tokenizer(self) -> "Tokenizer":
+        """What passages are measured with; neither truncates nor pads."""
+        return self._tokenizer
+
+    def encode_queries(self, texts: Sequence[str]) -> Vectors:
+        """One unit vector a question, shape (n, dim), float32."""
+        return self._encode(texts, _prompt(self._model.prompts, _QUERY_PROMPTS))
+
+    def encode_passages(self, texts: Sequence[str]) -> Vectors:
+        """One unit vector a passage, shape (n, dim), float32."""
+        return self._encode(texts, _prompt(self._model.prompts, _PASSAGE_PROMPTS))
+
+    def _encode(self, texts: Sequence[str], prompt: str) -> Vectors:
+        vectors: Vectors = self._model.encode(
+            list(texts), prompt=prompt, normalize_embeddings=True, show_progress_bar=False
+        )
+        return vectors.astype(np.float32)
+
+
+def _prompt(prompts: dict[str, str], kinds: Sequence[str]) -> str:
+    return next((prompts[kind] for kind in kinds if prompts.get(kind)), "")

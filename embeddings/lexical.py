@@ -1,0 +1,111 @@
+"""The lexical index: BM25 over words. The only file that imports tantivy."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from corpus.errors import DamagedIndexError
+from embeddings.vectors import Scored
+
+if TYPE_CHECKING:
+    import tantivy
+
+__all__ = ["LexicalIndex"]
+
+_ANALYSER = "citespan_english"
+_MAX_WORD_CHARS = 64
+_HEAP_BYTES = 64_000_000
+_TIES = 16
+"""How many more hits are fetched than asked for, so that ties at the last place fall by id."""
+
+
+class LexicalIndex:
+    """Searches passages by the words they share with a question (BM25, k1 1.2, b 0.75)."""
+
+    def __init__(self, index: "tantivy.Index") -> None:
+        self._analyser = _analyser()
+        index.register_tokenizer(_ANALYSER, self._analyser)
+        self._index = index
+        self._searcher = index.searcher()
+
+    @classmethod
+    def create(cls, folder: Path) -> "LexicalIndex":
+        """An empty index in the folder, which is made."""
+        import tantivy
+
+        folder.mkdir()
+        return cls(tantivy.Index(_schema(), path=str(folder)))
+
+    @classmethod
+    def open(cls, folder: Path) -> "LexicalIndex":
+        """The index in the folder."""
+        import tantivy
+
+        try:
+            return cls(tantivy.Index.open(str(folder)))
+        except (ValueError, OSError) as error:
+            raise DamagedIndexError(
+                f"{folder} holds no readable tantivy index; run `citespan index` to rebuild it"
+            ) from error
+
+    def __len__(self) -> int:
+        return int(self._searcher.num_docs)
+
+    def update(self, removed: Iterable[int], added: Iterable[tuple[int, str]]) -> None:
+        """Take out passages by id and put in others, (id, text); on the disk when this returns."""
+        import tantivy
+
+        # One thread: segments, and with them the order of hits, are then the same every time.
+        writer = self._index.writer(heap_size=_HEAP_BYTES, num_threads=1)
+        for id_ in removed:
+            writer.delete_documents_by_term("id", id_)
+        for id_, text in added:
+            writer.add_document(tantivy.Document(id=id_, text=text))
+        writer.commit()
+        writer.wait_merging_threads()
+        self._index.reload()
+        self._searcher = self._index.searcher()
+
+    def search(self, question: str, k: int) -> Scored:
+        """The `k` passages with the highest BM25 score; only those that share a word."""
+        import tantivy
+
+        schema = self._index.schema
+        words = sorted(set(self._analyser.analyze(question)))
+        if not words or k < 1:
+            return []
+        query = tantivy.Query.boolean_query(
+            [
+                (tantivy.Occur.Should, tantivy.Query.term_query(schema, "text", word, "freq"))
+                for word in words
+            ]
+        )
+        hits = self._searcher.search(query, limit=k + _TIES, count=False).hits
+        ids = self._searcher.fast_field_values("id", [address for _, address in hits])
+        scored = [(int(id_ or 0), float(score)) for id_, (score, _) in zip(ids, hits, strict=True)]
+        return sorted(scored, key=lambda pair: (-pair[1], pair[0]))[:k]
+
+
+def _schema() -> "tantivy.Schema":
+    import tantivy
+
+    # Signed: tantivy 0.27 deletes nothing, silently, by a term of an unsigned field.
+    return (
+        tantivy.SchemaBuilder()
+        .add_integer_field("id", indexed=True, fast=True)
+        .add_text_field("text", tokenizer_name=_ANALYSER, index_option="freq")
+        .build()
+    )
+
+
+def _analyser() -> "tantivy.TextAnalyzer":
+    from tantivy import Filter, TextAnalyzerBuilder, Tokenizer
+
+    return (
+        TextAnalyzerBuilder(Tokenizer.simple())
+        .filter(Filter.remove_long(_MAX_WORD_CHARS))
+        .filter(Filter.lowercase())
+        .filter(Filter.ascii_fold())
+        .filter(Filter.stemmer("english"))
+        .build()
+    )

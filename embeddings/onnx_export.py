@@ -1,0 +1,134 @@
+"""PyTorch models to ONNX graphs. The only place on the asking path that imports torch, once."""
+
+import logging
+import os
+import warnings
+from pathlib import Path
+from typing import Any, NamedTuple
+
+__all__ = ["Exported", "export"]
+
+_OPSET = 17
+
+
+class Exported(NamedTuple):
+    """What the graph does not say about the model."""
+
+    max_tokens: int
+    token_types: bool
+    prompts: dict[str, str]
+
+
+def export(folder: Path, role: str, out: Path, precision: str) -> Exported:
+    """Write the model in `folder` as `out/model.onnx`, its tokenizer as `out/tokenizer.json`.
+
+    The graph takes `input_ids`, and `token_type_ids` where the model has
+    segments, int64 of shape (batch, length); no attention mask, since sequences
+    are not padded. An encoder gives `embedding`, shape (batch, dim), pooled and
+    normalised as its sentence-transformers modules say; a reader gives `start`
+    and `end`, shape (batch, length).
+    """
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    import torch
+    from transformers import AutoTokenizer
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    logging.getLogger().setLevel(logging.ERROR)
+
+    module, described = (_encoder if role == "encoder" else _reader)(folder)
+    names = ["input_ids", *(["token_type_ids"] if described.token_types else [])]
+    outputs = ["embedding"] if role == "encoder" else ["start", "end"]
+    axes = {0: "batch", 1: "length"}
+    # Eleven tokens: an odd number that no dimension of a model equals, so that none is mistaken.
+    example = tuple(torch.ones((1, 11), dtype=torch.int64) for _ in names)
+    graph = out / "model.onnx"
+    full = graph if precision == "float32" else out / "float32.onnx"
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            module.eval(),
+            example,
+            str(full),
+            dynamo=False,
+            opset_version=_OPSET,
+            input_names=names,
+            output_names=outputs,
+            dynamic_axes={
+                **dict.fromkeys(names, axes),
+                **dict.fromkeys(outputs, {0: "batch"} if role == "encoder" else axes),
+            },
+        )
+    if precision == "int8":
+        from onnxruntime.quantization import QuantType, quantize_dynamic
+
+        # Seven-bit weights: without VNNI, eight-bit products saturate int16 (ONNX Runtime's
+        # own advice), and with it they cost nothing measurable.
+        quantize_dynamic(
+            full, graph, per_channel=True, reduce_range=True, weight_type=QuantType.QInt8
+        )
+        full.unlink()
+    # Loaded and saved rather than copied: some models come with a SentencePiece file alone.
+    AutoTokenizer.from_pretrained(folder, local_files_only=True).backend_tokenizer.save(
+        str(out / "tokenizer.json")
+    )
+    return described
+
+
+def _encoder(folder: Path) -> tuple[Any, Exported]:
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
+
+    class Embed(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, input_ids: Any, token_type_ids: Any = None) -> Any:
+            features = {"input_ids": input_ids, "attention_mask": torch.ones_like(input_ids)}
+            if token_type_ids is not None:
+                features["token_type_ids"] = token_type_ids
+            return self.model(features)["sentence_embedding"]
+
+    config = model[0].auto_model.config
+    limit = min(model.max_seq_length or _positions(config), _positions(config))
+    prompts = {kind: prompt for kind, prompt in model.prompts.items() if prompt}
+    return Embed(), Exported(limit, _has_token_types(config), prompts)
+
+
+def _reader(folder: Path) -> tuple[Any, Exported]:
+    import torch
+    from transformers import AutoModelForQuestionAnswering
+
+    # float32 throughout: shipped weights are float16, which the CPU would add up coarsely.
+    model = AutoModelForQuestionAnswering.from_pretrained(
+        folder, local_files_only=True, dtype=torch.float32
+    )
+
+    class Read(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, input_ids: Any, token_type_ids: Any = None) -> Any:
+            inputs = {"input_ids": input_ids, "attention_mask": torch.ones_like(input_ids)}
+            if token_type_ids is not None:
+                inputs["token_type_ids"] = token_type_ids
+            output = self.model(**inputs)
+            return output.start_logits, output.end_logits
+
+    return Read(), Exported(_positions(model.config), _has_token_types(model.config), {})
+
+
+def _has_token_types(config: Any) -> bool:
+    return int(getattr(config, "type_vocab_size", 0) or 0) > 1
+
+
+def _positions(config: Any) -> int:
+    """How many tokens the model has positions for; RoBERTa's table starts after its padding."""
+    positions = int(getattr(config, "max_position_embeddings", 0) or 512)
+    offset = config.model_type in {"roberta", "xlm-roberta", "camembert", "mpnet"}
+    return min(positions - (config.pad_token_id + 1 if offset else 0), 512)

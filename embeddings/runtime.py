@@ -1,0 +1,261 @@
+"""Models on ONNX Runtime: exported once, cached, run one sequence at a time.
+
+Asking a question imports neither torch nor transformers. They are needed once,
+to export a model, which happens the first time that it is used.
+
+Sequences are never padded into a batch. Dynamic int8 quantisation takes one
+activation scale for a whole input, so in a batch a passage's logits depend on
+its company; alone they do not. One session with one thread is shared by a pool
+of workers, which makes results equal bit for bit however many workers there are.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from corpus.errors import ModelError
+from corpus.records import ModelIdentity
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+__all__ = ["ExportedModel", "ModelSource", "TokenSequence", "export", "workers_here"]
+
+Role: TypeAlias = Literal["encoder", "reader"]
+Precision: TypeAlias = Literal["int8", "float32"]
+
+_FORMAT = 1
+"""Goes up whenever the same weights would be exported differently."""
+_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+_CACHE_VARIABLE = "CITESPAN_CACHE"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSource:
+    """Where a model lies, before it is exported."""
+
+    name: str
+    """What people call it."""
+    folder: Path
+    """In the Hugging Face layout."""
+    sha256: str | None = None
+    """What the weights must hash to; None where any will do."""
+    prompts: tuple[tuple[str, str], ...] = ()
+    """Kind of text and what goes in front of it, where the model's own files do not say."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSequence:
+    """The tokens of one model input."""
+
+    input_ids: NDArray[np.int64]
+    """Shape (length,)."""
+    token_type_ids: NDArray[np.int64]
+    """Shape (length,)."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Manifest:
+    """What is known of an exported model, kept beside it."""
+
+    name: str
+    sha256: str
+    max_tokens: int
+    token_types: bool
+    prompts: dict[str, str]
+
+
+class ExportedModel:
+    """An exported model with its tokenizer; loads each when it is first used."""
+
+    def __init__(self, folder: Path, workers: int) -> None:
+        self._folder = folder
+        self._workers = workers
+        manifest = json.loads((folder / "export.json").read_text(encoding="utf-8"))
+        self._manifest = _Manifest(**manifest)
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """Its name and the hash of the weights it was exported from."""
+        return ModelIdentity(self._manifest.name, self._manifest.sha256)
+
+    @property
+    def max_tokens(self) -> int:
+        """The longest sequence it reads, special tokens included."""
+        return self._manifest.max_tokens
+
+    @property
+    def prompts(self) -> dict[str, str]:
+        """What the model wants in front of a text, by the kind of text."""
+        return self._manifest.prompts
+
+    @cached_property
+    def tokenizer(self) -> "Tokenizer":
+        """The model's tokenizer, which neither truncates nor pads."""
+        from tokenizers import Tokenizer
+
+        tokenizer = Tokenizer.from_file(str(self._folder / "tokenizer.json"))
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        return tokenizer
+
+    @cached_property
+    def _session(self) -> Any:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        return onnxruntime.InferenceSession(
+            self._folder / "model.onnx", options, providers=["CPUExecutionProvider"]
+        )
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self._workers, thread_name_prefix="citespan")
+
+    def run(self, sequences: Sequence[TokenSequence]) -> list[list[NDArray[np.float32]]]:
+        """The model's outputs for each sequence, in order; each output has a leading axis of 1."""
+        if len(sequences) <= 1 or self._workers == 1:
+            return [self._run(sequence) for sequence in sequences]
+        # Long ones first: the last to finish is then a short one, and no worker waits long.
+        order = sorted(range(len(sequences)), key=lambda i: -len(sequences[i].input_ids))
+        jobs = {i: self._pool.submit(self._run, sequences[i]) for i in order}
+        return [jobs[i].result() for i in range(len(sequences))]
+
+    def _run(self, sequence: TokenSequence) -> list[NDArray[np.float32]]:
+        inputs = {"input_ids": sequence.input_ids[None, :]}
+        if self._manifest.token_types:
+            inputs["token_type_ids"] = sequence.token_type_ids[None, :]
+        outputs: list[NDArray[np.float32]] = self._session.run(None, inputs)
+        return outputs
+
+    def warm(self) -> None:
+        """Load tokenizer and session now; safe to call from another thread."""
+        _ = self.tokenizer, self._session
+
+
+def workers_here() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def export(
+    source: ModelSource,
+    role: Role,
+    *,
+    fallback: Path | None = None,
+    precision: Precision = "int8",
+    workers: int | None = None,
+) -> ExportedModel:
+    """The model for ONNX Runtime, exported now if it never was.
+
+    Exports are cached by the weights' path, size and time of change, so that
+    finding one reads no weights. Two processes that need the same export make
+    it once.
+
+    Args:
+        source: the model folder.
+        role: which head to export: sentence embedding, or start and end logits.
+        fallback: where to cache when the user's cache cannot be written.
+        precision: int8 weights (quantised dynamically, per channel) or float32.
+        workers: how many sequences run at once; all cores by default.
+
+    Raises:
+        ModelError: the folder has no weights or tokenizer, its weights do not have
+            the expected hash, or its architecture cannot be exported.
+    """
+    weights = _weights(source)
+    status = weights.stat()
+    key = json.dumps(
+        [_FORMAT, role, precision, str(weights.resolve()), status.st_size, status.st_mtime_ns]
+    )
+    name = f"{role}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+    workers = workers or workers_here()
+    caches = [_user_cache() / "models", *([fallback / "models"] if fallback else [])]
+    for cache in caches:
+        if (cache / name / "export.json").exists():
+            return ExportedModel(cache / name, workers)
+
+    cache = _writable(caches)
+    with (cache / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (cache / name / "export.json").exists():
+            partial = Path(tempfile.mkdtemp(prefix=f"{name}.", dir=cache))
+            try:
+                _export(source, weights, role, precision, partial)
+                partial.rename(cache / name)
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
+    return ExportedModel(cache / name, workers)
+
+
+def _weights(source: ModelSource) -> Path:
+    for name in _WEIGHTS:
+        if (source.folder / name).is_file():
+            return source.folder / name
+    raise ModelError(
+        f"{source.folder} has no {' or '.join(_WEIGHTS)}; expected a model folder in the"
+        " Hugging Face layout"
+    )
+
+
+def _user_cache() -> Path:
+    import platformdirs
+
+    return Path(os.environ.get(_CACHE_VARIABLE) or platformdirs.user_cache_path("citespan"))
+
+
+def _writable(folders: Sequence[Path]) -> Path:
+    for folder in folders:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                return folder
+        except OSError:
+            continue
+    raise ModelError(
+        f"no place to cache exported models: {', '.join(map(str, folders))} cannot be written;"
+        f" set {_CACHE_VARIABLE} to a folder that can"
+    )
+
+
+def _export(
+    source: ModelSource, weights: Path, role: Role, precision: Precision, out: Path
+) -> None:
+    with weights.open("rb") as stream:
+        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    if source.sha256 and sha256 != source.sha256:
+        raise ModelError(
+            f"{weights} has sha256 {sha256}, expected {source.sha256}: it is not the published"
+            " model; install it again"
+        )
+    from embeddings import onnx_export
+
+    try:
+        exported = onnx_export.export(source.folder, role, out, precision)
+    except Exception as error:
+        raise ModelError(
+            f"{source.folder} cannot be exported to ONNX ({type(error).__name__}: {error})"
+        ) from error
+    manifest = _Manifest(
+        source.name,
+        sha256,
+        exported.max_tokens,
+        exported.token_types,
+        exported.prompts or dict(source.prompts),
+    )
+    (out / "export.json").write_text(json.dumps(asdict(manifest), indent=1), encoding="utf-8")

@@ -1,0 +1,168 @@
+"""The dense index: vectors by passage id. The only file that imports faiss.
+
+Up to 50,000 passages the index is flat, and a search is exact. Above, vectors
+are quantised to 8 bits in inverted lists, which are probed until the recall
+against exact search, measured when the index is built, reaches .99.
+
+Scores are always computed here from the stored float16 vectors, never taken from
+FAISS: so they are the same in both kinds of index, and the order is total.
+"""
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from corpus.errors import DamagedIndexError
+
+__all__ = ["STORED", "Scored", "VectorIndex", "inner_products"]
+
+Floats: TypeAlias = NDArray[np.float32]
+Ids: TypeAlias = NDArray[np.int64]
+Scored: TypeAlias = list[tuple[int, float]]
+"""Passage ids with their scores, best first, equal scores in order of id."""
+
+STORED = np.dtype("<f2")
+"""How vectors are stored: float16, little-endian. Rounded before they enter FAISS."""
+
+_FLAT_LIMIT = 50_000
+_TARGET_RECALL = 0.99
+_RECALL_QUERIES = 200
+_RECALL_AT = 10
+_OVERFETCH = 4
+"""How many candidates an approximate index gives for each one wanted, before rescoring."""
+_SLACK = 16
+"""How many more a flat one gives: FAISS adds in another order, and near-ties may swap."""
+
+
+class VectorIndex:
+    """Searches vectors by inner product."""
+
+    def __init__(self, index: Any, recall: float) -> None:
+        self._index = index
+        self.recall = recall
+        """Measured recall@10 against exact search; 1.0 where the search is exact."""
+
+    @classmethod
+    def build(cls, ids: Ids, vectors: Floats) -> "VectorIndex":
+        """An index of these vectors.
+
+        Args:
+            ids: shape (n,), int64, the passages' ids.
+            vectors: shape (n, dim), float32, already rounded to `STORED`.
+        """
+        import faiss
+
+        n, dim = vectors.shape
+        if n <= _FLAT_LIMIT:
+            flat = faiss.IndexIDMap2(faiss.IndexFlatIP(dim))
+            flat.add_with_ids(vectors, ids)
+            return cls(flat, 1.0)
+        order = np.argsort(ids)
+        n_lists = int(4 * math.sqrt(n))
+        index = faiss.index_factory(dim, f"IVF{n_lists},SQ8", faiss.METRIC_INNER_PRODUCT)
+        sample = np.random.default_rng(0).choice(n, size=min(n, 40 * n_lists), replace=False)
+        index.train(vectors[order[np.sort(sample)]])
+        index.add_with_ids(vectors[order], ids[order])
+        return cls(index, _tune(index, ids[order], vectors[order]))
+
+    @classmethod
+    def open(cls, folder: Path, *, writable: bool = False) -> "VectorIndex":
+        """The index saved in the folder; mapped, unless it is to be changed."""
+        import faiss
+
+        flags = 0 if writable else faiss.IO_FLAG_MMAP_IFC
+        try:
+            index = faiss.read_index(str(folder / "vectors.faiss"), flags)
+            described = json.loads((folder / "vectors.json").read_text(encoding="utf-8"))
+            if hasattr(faiss.downcast_index(index), "nprobe"):
+                index.nprobe = described["nprobe"]
+            return cls(index, described["recall"])
+        except (OSError, RuntimeError, ValueError, KeyError) as error:
+            raise DamagedIndexError(
+                f"{folder} holds no readable FAISS index; run `citespan index` to rebuild it"
+            ) from error
+
+    def save(self, folder: Path) -> None:
+        """Write the index into the folder."""
+        import faiss
+
+        faiss.write_index(self._index, str(folder / "vectors.faiss"))
+        described = {"recall": self.recall, "nprobe": getattr(self._index, "nprobe", 0)}
+        (folder / "vectors.json").write_text(json.dumps(described), encoding="utf-8")
+
+    def __len__(self) -> int:
+        return int(self._index.ntotal)
+
+    @property
+    def exact(self) -> bool:
+        """Whether a search looks at every vector."""
+        return not hasattr(self._index, "nprobe")
+
+    def remove(self, ids: Sequence[int]) -> None:
+        """Take these passages out."""
+        self._index.remove_ids(np.asarray(ids, dtype=np.int64))
+
+    def add(self, ids: Ids, vectors: Floats) -> None:
+        """Put these passages in; arguments as for `build`."""
+        self._index.add_with_ids(vectors, ids)
+
+    def search(
+        self, query: Floats, k: int, stored: Callable[[Sequence[int]], dict[int, bytes]]
+    ) -> Scored:
+        """The `k` passages with the highest inner product, or all where there are fewer.
+
+        Args:
+            query: shape (dim,), float32.
+            k: how many.
+            stored: gives the stored vectors of passages, by id.
+        """
+        wanted = min(len(self), k + _SLACK if self.exact else k * _OVERFETCH)
+        if wanted == 0:
+            return []
+        _, found = self._index.search(query[None, :], wanted)
+        # FAISS pads with id -1 where it finds fewer.
+        candidates = [id_ for id_ in found[0].tolist() if id_ >= 0]
+        return inner_products(query, stored(candidates))[:k]
+
+
+def inner_products(query: Floats, stored: dict[int, bytes]) -> Scored:
+    """Exact scores of stored vectors against a query, best first, equal ones in order of id."""
+    if not stored:
+        return []
+    ids = list(stored)
+    vectors = np.frombuffer(b"".join(stored.values()), dtype=STORED).reshape(len(ids), -1)
+    # Summed row by row: a matrix product may round a row differently with other rows around it.
+    scores = (vectors.astype(np.float64) * query.astype(np.float64)).sum(axis=1)
+    return sorted(zip(ids, scores.tolist(), strict=True), key=lambda pair: (-pair[1], pair[0]))
+
+
+def _tune(index: Any, ids: Ids, vectors: Floats) -> float:
+    """Raise `nprobe` until recall suffices; the recall measured, against exact search."""
+    rng = np.random.default_rng(0)
+    queries = vectors[rng.choice(len(vectors), _RECALL_QUERIES, replace=False)]
+    # A question lies near its passage, not on it.
+    noise = rng.standard_normal(queries.shape).astype(np.float32)
+    queries = queries + 0.5 * noise / np.linalg.norm(noise, axis=1, keepdims=True)
+    scores = queries @ vectors.T
+    exact = [set(ids[np.argpartition(-row, _RECALL_AT)[:_RECALL_AT]].tolist()) for row in scores]
+    row_of = {id_: row for row, id_ in enumerate(ids.tolist())}
+    recall = 0.0
+    for nprobe in (16, 32, 64, 128, 256):
+        index.nprobe = min(nprobe, index.nlist)
+        _, found = index.search(queries, _OVERFETCH * _RECALL_AT)
+        hits = 0
+        for query_scores, candidates, best in zip(scores, found.tolist(), exact, strict=True):
+            rescored = sorted(
+                (id_ for id_ in candidates if id_ >= 0),
+                key=lambda id_, row=query_scores: -row[row_of[id_]],  # type: ignore[misc]
+            )
+            hits += len(best.intersection(rescored[:_RECALL_AT]))
+        recall = hits / (_RECALL_QUERIES * _RECALL_AT)
+        if recall >= _TARGET_RECALL:
+            break
+    return recall

@@ -1,0 +1,1 @@
+"""Measure the whole tool against gold questions."""

@@ -1,0 +1,192 @@
+"""Measure the whole tool, from question to cited answer, on gold questions.
+
+    python -m eval.run gold.json --distractors more.json --work /tmp/run
+
+Each article becomes one text file, its paragraphs parted by a blank line; the
+paragraphs of other files join the corpus as distractors.
+"""
+
+import argparse
+import json
+import re
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from corpus.records import document_id
+from embeddings.build import update
+from embeddings.encoder import OnnxEncoder
+from embeddings.runtime import export
+from embeddings.search import Hit
+from qa.answers import exact_match, f1
+from qa.gold import Article, read_squad
+from qa.pipeline import Pipeline
+from qa.settings import ModelPair, default_recipe, model_pair
+
+__all__ = ["Gold", "Outcome", "build_index", "measure", "summary", "write_articles"]
+
+_SEPARATOR = "\n\n"
+_MAX_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Gold:
+    """A question with the places that answer it, in the files written for it."""
+
+    id: str
+    question: str
+    golds: tuple[str, ...]
+    spans: tuple[tuple[str, int, int], ...]
+    """Document id, start and end; empty where the documents do not answer it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one question."""
+
+    id: str
+    question: str
+    golds: tuple[str, ...]
+    best: str
+    """The best answer, whether or not it was sure enough to be given."""
+    score: float
+    """Its ranking score; -inf where nothing was found."""
+    confidence: float
+    answered: bool
+    em: float
+    """Of the best answer, as if it were always given."""
+    f1: float
+    hit_rank: int | None
+    """Rank of the first passage that holds a whole gold span."""
+    seconds: float
+
+
+def write_articles(articles: Sequence[Article], folder: Path) -> list[Gold]:
+    """Write each article as one text file; its questions with their spans in that file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    gold = []
+    for number, article in enumerate(articles):
+        name = re.sub(r"[^\w .,()-]+", "_", article.title)[:80] or "untitled"
+        path = (folder / f"{name}.{number}.txt").absolute()
+        text = _SEPARATOR.join(paragraph.text for paragraph in article.paragraphs)
+        path.write_text(text, encoding="utf-8", newline="")
+        gold.extend(_gold(article, document_id(path)))
+    return gold
+
+
+def _gold(article: Article, document: str) -> Iterator[Gold]:
+    offset = 0
+    for paragraph in article.paragraphs:
+        for question in paragraph.questions:
+            spans = tuple((document, offset + s.start, offset + s.end) for s in question.spans)
+            yield Gold(question.id, question.text, question.golds, spans)
+        offset += len(paragraph.text) + len(_SEPARATOR)
+
+
+def build_index(index: Path, folders: Sequence[Path], models: str = "bundled") -> None:
+    """Bring an index in line with the folders, as `citespan index` does."""
+    pair = model_pair(models)
+    encoder = export(pair.encoder, "encoder", fallback=index)
+    reader = export(pair.reader, "reader", fallback=index)
+    update(
+        index,
+        folders,
+        encoder=lambda _: OnnxEncoder(encoder),
+        recipe=lambda: default_recipe(models, encoder.identity, reader.identity),
+        max_bytes=_MAX_BYTES,
+    )
+
+
+def measure(pipeline: Pipeline, gold: Sequence[Gold], *, read: int = 10) -> Iterator[Outcome]:
+    """Ask every question; one outcome each, in order."""
+    for item in gold:
+        started = time.perf_counter()
+        result = pipeline.ask(item.question, read=read)
+        seconds = time.perf_counter() - started
+        best = result.answers[0] if result.answers else None
+        text = best.text if best else ""
+        yield Outcome(
+            id=item.id,
+            question=item.question,
+            golds=item.golds,
+            best=text,
+            score=best.score if best else float("-inf"),
+            confidence=best.confidence if best else 0.0,
+            answered=result.answered,
+            em=exact_match(text, item.golds),
+            f1=f1(text, item.golds),
+            hit_rank=_hit_rank(result.hits, item),
+            seconds=seconds,
+        )
+
+
+def _hit_rank(hits: Sequence[Hit], gold: Gold) -> int | None:
+    for hit in hits:
+        passage = hit.passage
+        for document, start, end in gold.spans:
+            if (
+                document == passage.document_id
+                and passage.start <= start
+                and end <= passage.end
+            ):
+                return hit.rank
+    return None
+
+
+def summary(outcomes: Sequence[Outcome]) -> dict[str, float]:
+    """Means over the answerable questions, in percent, and over all of them with abstention."""
+    answerable = [outcome for outcome in outcomes if outcome.golds]
+    n = max(1, len(answerable))
+    seconds = sorted(outcome.seconds for outcome in outcomes)
+    return {
+        "questions": len(outcomes),
+        "answerable": len(answerable),
+        **{
+            f"recall@{k}": 100 * sum((o.hit_rank or k + 1) <= k for o in answerable) / n
+            for k in (1, 5, 10)
+        },
+        "em": 100 * sum(o.em for o in answerable) / n,
+        "f1": 100 * sum(o.f1 for o in answerable) / n,
+        "f1_with_abstention": 100 * sum(_abstaining_f1(o) for o in outcomes) / max(1, len(outcomes)),
+        "seconds_p50": seconds[len(seconds) // 2],
+        "seconds_p95": seconds[int(0.95 * len(seconds))],
+    }
+
+
+def _abstaining_f1(outcome: Outcome) -> float:
+    return outcome.f1 if outcome.answered else float(not outcome.golds)
+
+
+def main() -> None:
+    """Measure and print the summary as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
+    parser.add_argument("gold", type=Path, help="SQuAD JSON")
+    parser.add_argument("--distractors", type=Path, action="append", default=[])
+    parser.add_argument("--work", type=Path, required=True, help="folder for documents and index")
+    parser.add_argument("--models", default="bundled")
+    parser.add_argument("--limit", type=int, help="only the first so many questions")
+    parser.add_argument("--outcomes", type=Path, help="write one JSON line a question")
+    arguments = parser.parse_args()
+
+    gold = write_articles(read_squad(arguments.gold), arguments.work / "gold")
+    folders = [arguments.work / "gold"]
+    for path in arguments.distractors:
+        folders.append(arguments.work / path.name.split(".")[0])
+        write_articles(_split_up(read_squad(path)), folders[-1])
+    build_index(arguments.work / "index", folders, arguments.models)
+    with Pipeline.open(arguments.work / "index") as pipeline:
+        outcomes = list(measure(pipeline, gold[: arguments.limit]))
+    if arguments.outcomes:
+        lines = (json.dumps(asdict(outcome)) + "\n" for outcome in outcomes)
+        arguments.outcomes.write_text("".join(lines), encoding="utf-8")
+    print(json.dumps(summary(outcomes), indent=1))
+
+
+def _split_up(articles: Sequence[Article]) -> list[Article]:
+    """Each paragraph as an article of its own."""
+    return [Article(a.title, (paragraph,)) for a in articles for paragraph in a.paragraphs]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""When two answers are the same: SQuAD's normalisation, exact match and F1."""
+
+import re
+import string
+from collections import Counter
+from collections.abc import Sequence
+
+__all__ = ["exact_match", "f1", "normalise"]
+
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def normalise(text: str) -> str:
+    """The text in lower case without ASCII punctuation, English articles or extra spaces.
+
+    The order of steps is that of the official SQuAD 1.1 evaluation script
+    (Rajpurkar et al. 2016), so that scores can be compared with published ones.
+
+    >>> normalise("The  Nobel-Prize!")
+    'nobelprize'
+    """
+    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
+
+
+def exact_match(prediction: str, golds: Sequence[str]) -> float:
+    """1.0 when the prediction equals a gold answer after normalisation, else 0.0.
+
+    No golds means that the question has no answer: then only "" is right.
+
+    >>> exact_match("the 58", ["58", "nearly five dozen"])
+    1.0
+    """
+    return max(float(normalise(prediction) == normalise(gold)) for gold in golds or [""])
+
+
+def f1(prediction: str, golds: Sequence[str]) -> float:
+    """The best token F1, in [0, 1], of the prediction against any gold answer.
+
+    F1 is the harmonic mean of precision and recall over the multiset of
+    normalised tokens. Where either side has no tokens left, it is 1.0 if both
+    have none and else 0.0, as SQuAD 2.0 has it. No golds means no answer.
+
+    >>> round(f1("58 defectors", ["58"]), 2)
+    0.67
+    """
+    return max(_f1(prediction, gold) for gold in golds or [""])
+
+
+def _f1(prediction: str, gold: str) -> float:
+    predicted, expected = normalise(prediction).split(), normalise(gold).split()
+    if not predicted or not expected:
+        return float(predicted == expected)
+    shared = (Counter(predicted) & Counter(expected)).total()
+    return 2 * shared / (len(predicted) + len(expected))

@@ -1,0 +1,326 @@
+"""A question in, cited answers out: search, read, compare spans across passages, cite."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from corpus.errors import InputError
+from corpus.records import Document
+from corpus.split import sentence_around
+from corpus.store import Snapshot
+from embeddings.encoder import OnnxEncoder
+from embeddings.runtime import export
+from embeddings.search import Hit, Search
+from qa.answers import normalise
+from qa.calibration import Calibration
+from qa.reader import Reader
+from qa.settings import SEARCH_WEIGHT, ModelPair, model_pair
+from qa.spans import ScoredSpan
+
+__all__ = ["Answer", "Citation", "IndexState", "Pipeline", "Result", "Seconds", "Span"]
+
+_SPANS_PER_PASSAGE = 5
+_CITATION_MARGIN = 6.0
+"""How far, in logits, an equal answer elsewhere may score below the best one and still be cited.
+Further down, the same words mostly stand there by chance."""
+_MARKUP = "*_`#>|~"
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A candidate answer, `document.text[start:end]`, inside one passage."""
+
+    hit: Hit
+    start: int
+    end: int
+    text: str
+    margin: float
+    """How far it beats "no answer in this passage", in the reader's logits."""
+    score: float
+    """What it is ranked by: the margin plus the weighted search score."""
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """Where an answer stands, and proof of it."""
+
+    document: str
+    """The document's id."""
+    title: str
+    source: str
+    """The file's absolute path."""
+    sha256: str
+    """Of the file's bytes when it was indexed."""
+    start: int
+    end: int
+    page: int | None
+    line: int | None
+    quote: str
+    """The document's own characters from `start` to `end`."""
+    sentence: str
+    sentence_start: int
+    passage: int
+    """The id of the passage in which it was read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer with every place that gives it."""
+
+    text: str
+    """`citations[0].quote`."""
+    confidence: float
+    """The probability that it is right, in [0, 1]."""
+    score: float
+    """What the confidence was made from; it compares between questions of one index."""
+    citations: tuple[Citation, ...]
+    """Best first."""
+    disagrees_with: tuple[int, ...] = ()
+    """Positions of the answers that contradict it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seconds:
+    """How long each stage took."""
+
+    search: float
+    read: float
+    total: float
+
+
+@dataclass(frozen=True, slots=True)
+class IndexState:
+    """What answered."""
+
+    generation: int
+    encoder: str
+    reader: str
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What the documents say to a question."""
+
+    question: str
+    answers: tuple[Answer, ...]
+    """Best first, also those below the threshold."""
+    threshold: float
+    hits: tuple[Hit, ...]
+    """The passages that were read."""
+    seconds: Seconds
+    index: IndexState
+
+    @property
+    def answered(self) -> bool:
+        """Whether the best answer is sure enough to be given."""
+        return bool(self.answers) and self.answers[0].confidence >= self.threshold
+
+    @property
+    def disagreement(self) -> bool:
+        """Whether answers contradict each other."""
+        return any(answer.disagrees_with for answer in self.answers)
+
+
+class Pipeline:
+    """One generation of an index, open for questions."""
+
+    def __init__(
+        self, snapshot: Snapshot, search: Search, reader: Reader, calibration: Calibration
+    ) -> None:
+        self._snapshot = snapshot
+        self._search = search
+        self._reader = reader
+        self._calibration = calibration
+        self._document = lru_cache(maxsize=64)(snapshot.document)
+        recipe = snapshot.recipe
+        self._state = IndexState(
+            snapshot.generation, str(recipe.encoder), str(recipe.reader)
+        )
+
+    @classmethod
+    def open(
+        cls, folder: str | Path, *, models: ModelPair | None = None, workers: int | None = None
+    ) -> Self:
+        """The pipeline over the index in the folder.
+
+        Args:
+            folder: where the index lies; it is never written to.
+            models: other than those that the index remembers.
+            workers: how many passages are read at once; all cores by default.
+
+        Raises:
+            NoIndexError: there is no index.
+            RecipeError: it was made with other models.
+            DamagedIndexError: a part of it is broken.
+        """
+        snapshot = Snapshot.open(Path(folder))
+        try:
+            pair = models or model_pair(snapshot.recipe.models)
+            encoder = export(pair.encoder, "encoder", fallback=Path(folder), workers=workers)
+            reader = export(pair.reader, "reader", fallback=Path(folder), workers=workers)
+            snapshot.require_models(encoder=encoder.identity, reader=reader.identity)
+            calibration = Calibration.load(pair.reader.folder / "calibration.json")
+            search = Search.open(snapshot, OnnxEncoder(encoder))
+            return cls(snapshot, search, Reader(reader), calibration)
+        except BaseException:
+            snapshot.close()
+            raise
+
+    def ask(
+        self,
+        question: str,
+        *,
+        answers: int = 5,
+        read: int = 10,
+        min_confidence: float | None = None,
+    ) -> Result:
+        """What the documents say to the question.
+
+        Args:
+            question: in plain words.
+            answers: how many answers to return, at most.
+            read: how many passages to read.
+            min_confidence: the threshold in [0, 1] instead of the fitted one.
+
+        Raises:
+            InputError: the question is blank, or a number makes no sense.
+        """
+        question = _checked(question, answers, read, min_confidence)
+        started = time.perf_counter()
+        hits = self._search.search(question, read)
+        searched = time.perf_counter()
+        spans = self.spans(question, hits)
+        found = tuple(self._answer(group) for group in _grouped(spans)[:answers])
+        ended = time.perf_counter()
+        return Result(
+            question=question,
+            answers=found,
+            threshold=self._calibration.threshold if min_confidence is None else min_confidence,
+            hits=tuple(hits),
+            seconds=Seconds(searched - started, ended - searched, ended - started),
+            index=self._state,
+        )
+
+    def spans(self, question: str, hits: Sequence[Hit]) -> list[Span]:
+        """The candidate answers in these passages, best first, none overlapping another."""
+        readings = self._reader.read(
+            question, [hit.passage.text for hit in hits], n=_SPANS_PER_PASSAGE
+        )
+        candidates = [
+            span
+            for hit, found in zip(hits, readings, strict=True)
+            for scored in found
+            if (span := self._span(hit, scored)) is not None
+        ]
+        candidates.sort(key=lambda s: (-s.score, s.hit.passage.document_id, s.start, s.end))
+        kept: list[Span] = []
+        for span in candidates:
+            if not any(_overlap(span, other) for other in kept):
+                kept.append(span)
+        return kept
+
+    def close(self) -> None:
+        """Let go of the index."""
+        self._snapshot.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _span(self, hit: Hit, scored: ScoredSpan) -> Span | None:
+        """The scored span in the document's own offsets, trimmed; None when nothing is left."""
+        passage = hit.passage
+        edges = _MARKUP if self._is_markdown(passage.document_id) else ""
+        start, end = scored.start, scored.end
+        while start < end and _trimmed(passage.text[start], edges):
+            start += 1
+        while start < end and _trimmed(passage.text[end - 1], edges):
+            end -= 1
+        if start == end:
+            return None
+        return Span(
+            hit,
+            passage.start + start,
+            passage.start + end,
+            passage.text[start:end],
+            scored.margin,
+            scored.margin + SEARCH_WEIGHT * hit.score,
+        )
+
+    def _is_markdown(self, document_id: str) -> bool:
+        return self._document(document_id).source.suffix.lower() in {".md", ".markdown"}
+
+    def _answer(self, group: Sequence[Span]) -> Answer:
+        best = group[0]
+        cited = [span for span in group if span.score >= best.score - _CITATION_MARGIN]
+        return Answer(
+            text=best.text,
+            confidence=self._calibration.confidence(best.score),
+            score=best.score,
+            citations=tuple(
+                _cite(self._document(span.hit.passage.document_id), span) for span in cited
+            ),
+        )
+
+
+def _checked(question: str, answers: int, read: int, min_confidence: float | None) -> str:
+    if not question.strip():
+        raise InputError('the question is blank; ask something, such as "Who wrote the report?"')
+    if answers < 1 or read < 1:
+        raise InputError(f"{min(answers, read)} is too few: --answers and --read start at 1")
+    if min_confidence is not None and not 0.0 <= min_confidence <= 1.0:
+        raise InputError(f"--min-confidence {min_confidence}: expected a number from 0 to 1")
+    # A lone surrogate, which a terminal can pass on, is no character to any tokenizer.
+    return question.strip().encode("utf-8", "replace").decode("utf-8")
+
+
+def _trimmed(character: str, edges: str) -> bool:
+    return character.isspace() or character in edges
+
+
+def _overlap(a: Span, b: Span) -> bool:
+    same = a.hit.passage.document_id == b.hit.passage.document_id
+    return same and a.start < b.end and b.start < a.end
+
+
+def _grouped(spans: Sequence[Span]) -> list[list[Span]]:
+    """Spans of equal answers together, in order of the best of each."""
+    groups: dict[str, list[Span]] = {}
+    for span in spans:
+        groups.setdefault(normalise(span.text) or span.text.casefold(), []).append(span)
+    return list(groups.values())
+
+
+def _cite(document: Document, span: Span) -> Citation:
+    quote = document.text[span.start : span.end]
+    if quote != span.text:
+        raise AssertionError(
+            f"the index is inconsistent: {document.source} has {quote!r} at"
+            f" {span.start}:{span.end} where {span.text!r} was read"
+        )
+    sentence_start, sentence_end = sentence_around(document.text, span.start, span.end)
+    return Citation(
+        document=document.id,
+        title=document.title,
+        source=str(document.source),
+        sha256=document.sha256,
+        start=span.start,
+        end=span.end,
+        page=document.page(span.start),
+        line=document.line(span.start),
+        quote=quote,
+        sentence=document.text[sentence_start:sentence_end],
+        sentence_start=sentence_start,
+        passage=span.hit.passage.id,
+    )

