@@ -5,7 +5,8 @@
     │   └── GoldError     a gold question is malformed
     ├── LoadError         one document cannot be read; the others go on
     ├── RootError         a root is missing, unreadable or suddenly empty; nothing was deleted
-    ├── ModelError        a model folder is incomplete, altered or cannot be exported
+    ├── ModelError        a model folder is incomplete or altered
+    │   └── ExportError   a model's architecture does not export to ONNX
     └── IndexStateError   something is wrong with the index itself
         ├── NoIndexError      there is none here yet
         ├── DamagedIndexError a part is missing or fails its checksum
@@ -39,7 +40,11 @@ class RootError(CitespanError):
 
 
 class ModelError(CitespanError):
-    """A model folder lacks a file, differs from its published hash, or cannot be exported."""
+    """A model folder lacks a file or differs from its published hash."""
+
+
+class ExportError(ModelError):
+    """A model cannot be exported to ONNX; it may still run on torch."""
 
 
 class IndexStateError(CitespanError):

@@ -120,6 +120,10 @@ def _title(text: str) -> str | None:
     first = first.strip()
     if heading := _HEADING.match(first):
         return heading["title"]
-    if rest.strip() and len(first) <= _TITLE_CHARS and not first.endswith((".", "!", ":", ",", ";")):
+    if (
+        rest.strip()
+        and len(first) <= _TITLE_CHARS
+        and not first.endswith((".", "!", ":", ",", ";"))
+    ):
         return first or None
     return None

@@ -45,9 +45,9 @@ class Document:
         return [0, *(end.end() for end in _LINE_END.finditer(self.text))]
 
     def line(self, offset: int) -> int | None:
-        """The file's line that holds the offset, from 1; None where the text is not the file's.
+        r"""The file's line that holds the offset, from 1; None where the text is not the file's.
 
-        Lines end at \\n, \\r\\n or \\r and at nothing else.
+        Lines end at \n, \r\n or \r and at nothing else.
         """
         if self.encoding is None or self.row is not None:
             return None

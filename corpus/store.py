@@ -18,16 +18,22 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Self, TypeAlias, TypeVar
 
 from corpus import generations
-from corpus.errors import DamagedIndexError, LockedIndexError, NoIndexError, RecipeError
+from corpus.errors import (
+    DamagedIndexError,
+    InputError,
+    LockedIndexError,
+    NoIndexError,
+    RecipeError,
+)
 from corpus.records import Document, ModelIdentity, Passage, Recipe
 from corpus.split import Extent
 
-__all__ = ["DocumentSummary", "IndexedFile", "Snapshot", "Writer"]
+__all__ = ["DocumentSummary", "FileNotes", "IndexedFile", "Snapshot", "VectorHash", "Writer"]
 
 VectorHash: TypeAlias = bytes
 _T = TypeVar("_T")
@@ -82,6 +88,18 @@ class IndexedFile:
     """Seconds since 1970, taken before the file was read."""
     failure: str | None
     """Why it could not be read; None when it was."""
+
+
+@dataclass(slots=True)
+class FileNotes:
+    """What a run learnt of files, besides what is in them."""
+
+    read: list[IndexedFile] = field(default_factory=list)
+    """Files that were read, also those that failed."""
+    forgotten: list[Path] = field(default_factory=list)
+    """Files that are no longer there, or no longer wanted."""
+    roots: list[Path] = field(default_factory=list)
+    """Folders that from now on are roots."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +175,25 @@ class _Database:
             " LEFT JOIN passages p ON p.document = d.id GROUP BY d.id ORDER BY d.source, d.row"
         )
         return [DocumentSummary(id_, Path(source), *rest) for id_, source, *rest in rows]
+
+    def find(self, name: str) -> str:
+        """The id of the one document with this id, path (or its last parts) or title.
+
+        Raises:
+            InputError: there is none, or there are several, which are named.
+        """
+        parts = Path(name).parts
+        found = [
+            s
+            for s in self.summaries()
+            if name in (s.id, s.title) or (parts and s.source.parts[-len(parts) :] == parts)
+        ]
+        if len(found) == 1:
+            return found[0].id
+        if not found:
+            raise InputError(f"no document {name!r} in the index; `citespan list` names them")
+        names = ", ".join(f"{s.id} ({s.source})" for s in found[:5])
+        raise InputError(f"{name!r} names {len(found)} documents, {names}; give an id")
 
     def document(self, id_: str) -> Document:
         """The document with this id.
@@ -339,7 +376,10 @@ class Writer(_Database):
                 _create(folder, recipe())
             connection = _connect(folder, read_only=False)
             try:
-                yield cls(folder, connection)
+                writer = cls(folder, connection)
+                # What a run that was killed left behind.
+                generations.sweep(folder / _GENERATIONS, keep=writer.artefacts.name)
+                yield writer
             finally:
                 connection.close()
 
@@ -414,32 +454,17 @@ class Writer(_Database):
         )
         return [id_ for (id_,) in rows]
 
-    def note_files(
-        self,
-        *,
-        read: Sequence[IndexedFile] = (),
-        forgotten: Sequence[Path] = (),
-        roots: Sequence[Path] = (),
-    ) -> None:
+    def note(self, notes: FileNotes) -> None:
         """Record what is known of files, without touching what the index answers."""
         with self._transaction():
-            self._note_files(read, forgotten, roots)
+            self._note(notes)
 
-    def commit(
-        self,
-        fill: Callable[[Path], None],
-        *,
-        read: Sequence[IndexedFile] = (),
-        forgotten: Sequence[Path] = (),
-        roots: Sequence[Path] = (),
-    ) -> None:
+    def commit(self, fill: Callable[[Path], None], notes: FileNotes) -> None:
         """Make the plans the index's next generation.
 
         Args:
             fill: writes the generation's derived artefacts into the folder that it is given.
-            read: files that were read in this run, also those that failed.
-            forgotten: files that are no longer there.
-            roots: folders that from now on are roots.
+            notes: recorded in the same transaction.
         """
         generation = self.generation + 1
         folder = self.folder / _GENERATIONS / f"{generation:08}"
@@ -452,7 +477,7 @@ class Writer(_Database):
             connection.execute(
                 "DELETE FROM vectors WHERE hash NOT IN (SELECT vector FROM main.passages)"
             )
-            self._note_files(read, forgotten, roots)
+            self._note(notes)
             for key, value in (("generation", generation), ("next_passage", self._next_passage)):
                 connection.execute("UPDATE meta SET value = ? WHERE key = ?", [str(value), key])
         for table in ("dropped", "staged_passages", "staged_documents"):
@@ -469,19 +494,21 @@ class Writer(_Database):
             raise
         self._connection.execute("COMMIT")
 
-    def _note_files(
-        self, read: Sequence[IndexedFile], forgotten: Sequence[Path], roots: Sequence[Path]
-    ) -> None:
+    def _note(self, notes: FileNotes) -> None:
         connection = self._connection
         connection.executemany(
             "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?)",
             [
                 (str(f.path), f.size, f.mtime_ns, f.sha256, f.loader, f.read_at, f.failure)
-                for f in read
+                for f in notes.read
             ],
         )
-        connection.executemany("DELETE FROM files WHERE path = ?", [[str(p)] for p in forgotten])
-        connection.executemany("INSERT OR IGNORE INTO roots VALUES (?)", [[str(p)] for p in roots])
+        connection.executemany(
+            "DELETE FROM files WHERE path = ?", [[str(path)] for path in notes.forgotten]
+        )
+        connection.executemany(
+            "INSERT OR IGNORE INTO roots VALUES (?)", [[str(path)] for path in notes.roots]
+        )
 
 
 def _connect(folder: Path, *, read_only: bool) -> sqlite3.Connection:
@@ -565,7 +592,9 @@ def _acquire(
 
 
 def _damaged(folder: Path, error: sqlite3.DatabaseError) -> DamagedIndexError:
-    return DamagedIndexError(f"{folder / _DATABASE} cannot be read ({error}); run `citespan doctor`")
+    return DamagedIndexError(
+        f"{folder / _DATABASE} cannot be read ({error}); run `citespan doctor`"
+    )
 
 
 def _batches(values: Sequence[_T]) -> Iterator[Sequence[_T]]:

@@ -14,14 +14,13 @@ import numpy as np
 from corpus import generations
 from corpus.errors import CitespanError, InputError, LoadError
 from corpus.load import LOADER, load
-from corpus.records import Recipe
 from corpus.scan import Listing, scan
 from corpus.split import split
-from corpus.store import IndexedFile, VectorHash, Writer
+from corpus.store import FileNotes, IndexedFile, VectorHash, Writer
 from embeddings.encoder import Encoder
 from embeddings.lexical import LexicalIndex
 from embeddings.search import lexical_folder
-from embeddings.vectors import STORED, VectorIndex
+from embeddings.vectors import STORED, Floats, Ids, VectorIndex
 
 __all__ = ["Changes", "update"]
 
@@ -58,11 +57,10 @@ class Changes:
 
 
 def update(
-    folder: Path,
+    writer: Writer,
     paths: Sequence[Path],
+    encoder: Encoder,
     *,
-    encoder: Callable[[Recipe], Encoder],
-    recipe: Callable[[], Recipe],
     max_bytes: int,
     allow_empty: bool = False,
     progress: Callable[[str], None] = lambda _: None,
@@ -75,26 +73,22 @@ def update(
     listed in `failed`; it stops nothing else.
 
     Args:
-        folder: the index; made when it does not exist.
+        writer: of the index.
         paths: files and folders.
-        encoder: gives the encoder for the recipe of the index, or refuses to.
-        recipe: what a new index is made with.
+        encoder: the one that the index was made with.
         max_bytes: larger files are skipped.
         allow_empty: take the documents of missing and empty roots out of the index.
         progress: receives a line now and then.
 
     Raises:
         InputError: a path does not exist, or there is nothing to follow.
-        RootError: the only root asked for is missing or empty, and its documents were kept.
-        LockedIndexError: another process is writing.
     """
     started = time.monotonic()
-    with Writer.open(folder, recipe, notify=progress) as writer:
-        run = _Run(writer, encoder(writer.recipe), max_bytes, allow_empty, progress)
-        run.follow([Path(os.path.abspath(path)) for path in paths])
-        run.publish()
-        run.changes.documents, run.changes.passages = writer.count()
-        run.changes.generation = writer.generation
+    run = _Run(writer, encoder, max_bytes, allow_empty, progress)
+    run.follow([Path(os.path.abspath(path)) for path in paths])
+    run.publish()
+    run.changes.documents, run.changes.passages = writer.count()
+    run.changes.generation = writer.generation
     run.changes.seconds = time.monotonic() - started
     return run.changes
 
@@ -117,9 +111,7 @@ class _Run:
         self._allow_empty = allow_empty
         self._progress = progress
         self._known = writer.files()
-        self._read: list[IndexedFile] = []
-        self._forgotten: list[Path] = []
-        self._roots: list[Path] = []
+        self._notes = FileNotes()
         self._pending: dict[VectorHash, str] = {}
 
     def follow(self, paths: Sequence[Path]) -> None:
@@ -141,7 +133,7 @@ class _Run:
             if path.is_dir():
                 if not found.files and self._keeps_documents(path, "is suddenly empty"):
                     continue
-                self._roots.append(path)
+                self._notes.roots.append(path)
                 self._forget_vanished(path, found)
             listing.files.update(found.files)
             listing.skipped.update(found.skipped)
@@ -158,13 +150,14 @@ class _Run:
     def publish(self) -> None:
         """Make what was staged the next generation, if there is anything new."""
         self.changes.removed.sort()
-        notes = {"read": self._read, "forgotten": self._forgotten, "roots": self._roots}
         damage = generations.verify_files(self._writer.artefacts)
         if self._writer.has_plans() or damage or self._writer.generation == 0:
             self._progress("building the indexes")
-            self._writer.commit(lambda folder: self._fill(folder, rebuild=bool(damage)), **notes)
+            self._writer.commit(
+                lambda folder: self._fill(folder, rebuild=bool(damage)), self._notes
+            )
         else:
-            self._writer.note_files(**notes)
+            self._writer.note(self._notes)
 
     def _missing(self, path: Path, reason: str, *, followed: bool) -> None:
         """Something named is not there: an error for new paths, a question for known ones."""
@@ -206,41 +199,30 @@ class _Run:
     def _forget(self, path: Path) -> None:
         if path in self._known:
             self._writer.drop_documents(path)
-            self._forgotten.append(path)
+            self._notes.forgotten.append(path)
 
     def _visit(self, path: Path, status: os.stat_result) -> None:
         known = self._known.get(path)
         if known and _same_status(known, status):
             self._unchanged(known)
             return
-        read_at = time.time()
-        try:
-            with path.open("rb") as stream:
-                sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-        except OSError as error:
-            sha256, failure = "", f"cannot be read: {error.strerror}"
-        else:
-            failure = None
-        now = IndexedFile(
-            path, status.st_size, status.st_mtime_ns, sha256, LOADER, read_at, failure
-        )
-        if known and (known.sha256, known.loader) == (sha256, LOADER) and not failure:
-            self._read.append(replace(now, failure=known.failure))
+        file = _fingerprint(path, status)
+        if known and file.failure is None and _same_content(known, file):
+            self._notes.read.append(replace(file, failure=known.failure))
             self._unchanged(known)
             return
 
         if known:
             self._writer.drop_documents(path)
-        try:
-            if failure:
-                raise LoadError(failure)
-            self._stage(path)
-        except LoadError as error:
-            self.changes.failed[path] = str(error)
-            self._read.append(replace(now, failure=str(error)))
-            return
-        self._read.append(now)
-        if known and known.failure is None:
+        if file.failure is None:
+            try:
+                self._stage(path)
+            except LoadError as error:
+                file = replace(file, failure=str(error))
+        self._notes.read.append(file)
+        if file.failure is not None:
+            self.changes.failed[path] = file.failure
+        elif known and known.failure is None:
             self.changes.changed.append(path)
         else:
             self.changes.added.append(path)
@@ -321,7 +303,7 @@ class _Run:
 
     def _gather(
         self, lexical: LexicalIndex, removed: Sequence[int], *, new_only: bool
-    ) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+    ) -> tuple[Ids, Floats]:
         """Feed planned passages to the lexical index; their ids and vectors come back."""
         ids: list[int] = []
         vectors: list[bytes] = []
@@ -339,20 +321,36 @@ class _Run:
 
 
 def search_text(title: str, text: str) -> str:
-    """What is searched for a passage: its document's title, where that is words, and its text."""
-    import os
-    return f"{title}\n{text}" if os.environ.get("TITLE","1")=="1" else text
+    """What is searched for a passage: its document's title and its text."""
+    return f"{title}\n{text}"
 
 
 def _vector_hash(encoder: str, text: str) -> VectorHash:
     return hashlib.blake2b(f"{encoder}\0{text}".encode(), digest_size=16).digest()
 
 
+def _fingerprint(path: Path, status: os.stat_result) -> IndexedFile:
+    """What tells whether the file has changed since; its failure, when it cannot be read."""
+    read_at = time.time()
+    sha256, failure = "", None
+    try:
+        with path.open("rb") as stream:
+            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        failure = f"cannot be read: {error.strerror}"
+    return IndexedFile(path, status.st_size, status.st_mtime_ns, sha256, LOADER, read_at, failure)
+
+
+def _same_content(known: IndexedFile, file: IndexedFile) -> bool:
+    return (known.sha256, known.loader) == (file.sha256, file.loader)
+
+
 def _same_status(known: IndexedFile, status: os.stat_result) -> bool:
-    return (
-        (known.size, known.mtime_ns, known.loader) == (status.st_size, status.st_mtime_ns, LOADER)
-        and known.read_at - known.mtime_ns / 1e9 > _RACY_SECONDS
-    )
+    return (known.size, known.mtime_ns, known.loader) == (
+        status.st_size,
+        status.st_mtime_ns,
+        LOADER,
+    ) and known.read_at - known.mtime_ns / 1e9 > _RACY_SECONDS
 
 
 def _under(path: Path, folders: Sequence[Path] | dict[Path, str]) -> bool:

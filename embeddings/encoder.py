@@ -1,21 +1,25 @@
 """Texts to vectors: the one seam between the models and the search."""
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from corpus.errors import ExportError
 from corpus.records import ModelIdentity
-from embeddings.runtime import ExportedModel, ModelSource, TokenSequence
+from embeddings.runtime import ExportedModel, ModelSource, TokenSequence, export, identify
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-__all__ = ["Encoder", "OnnxEncoder", "TorchEncoder", "Vectors"]
+__all__ = ["Encoder", "OnnxEncoder", "TorchEncoder", "Vectors", "open_encoder"]
 
 Vectors: TypeAlias = NDArray[np.float32]
 
+_DEVICE_VARIABLE = "CITESPAN_DEVICE"
 _QUERY_PROMPTS = ("query",)
 _PASSAGE_PROMPTS = ("document", "passage", "corpus")
 
@@ -40,6 +44,26 @@ class Encoder(Protocol):
     def encode_passages(self, texts: Sequence[str]) -> Vectors:
         """One unit vector a passage, shape (n, dim), float32."""
         ...
+
+
+def open_encoder(
+    source: ModelSource, *, fallback: Path | None = None, workers: int | None = None
+) -> Encoder:
+    """The encoder of this model: on ONNX Runtime where it exports, else on torch.
+
+    With the environment variable `CITESPAN_DEVICE` set, such as to `cuda`, it
+    runs on torch on that device.
+
+    Raises:
+        ModelError: the model is incomplete or not the one expected.
+    """
+    device = os.environ.get(_DEVICE_VARIABLE)
+    if not device:
+        try:
+            return OnnxEncoder(export(source, "encoder", fallback=fallback, workers=workers))
+        except ExportError:
+            device = "cpu"
+    return TorchEncoder(source, device)
 
 
 class OnnxEncoder:
@@ -86,13 +110,14 @@ class OnnxEncoder:
 class TorchEncoder:
     """An encoder on sentence-transformers: for GPUs, and for models that do not export."""
 
-    def __init__(self, source: ModelSource, identity: ModelIdentity, device: str) -> None:
+    def __init__(self, source: ModelSource, device: str) -> None:
         from sentence_transformers import SentenceTransformer
 
         self._model: Any = SentenceTransformer(
             str(source.folder), device=device, local_files_only=True
         )
-        self._identity = identity
+        self._identity = identify(source)
+        self._prompts = self._model.prompts or dict(source.prompts)
         backend = self._model.tokenizer.backend_tokenizer
         # A copy: sentence-transformers sets truncation and padding on its own as it goes.
         self._tokenizer: Tokenizer = type(backend).from_str(backend.to_str())
@@ -111,11 +136,11 @@ class TorchEncoder:
 
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
         """One unit vector a question, shape (n, dim), float32."""
-        return self._encode(texts, _prompt(self._model.prompts, _QUERY_PROMPTS))
+        return self._encode(texts, _prompt(self._prompts, _QUERY_PROMPTS))
 
     def encode_passages(self, texts: Sequence[str]) -> Vectors:
         """One unit vector a passage, shape (n, dim), float32."""
-        return self._encode(texts, _prompt(self._model.prompts, _PASSAGE_PROMPTS))
+        return self._encode(texts, _prompt(self._prompts, _PASSAGE_PROMPTS))
 
     def _encode(self, texts: Sequence[str], prompt: str) -> Vectors:
         vectors: Vectors = self._model.encode(

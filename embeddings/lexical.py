@@ -1,6 +1,6 @@
 """The lexical index: BM25 over words. The only file that imports tantivy."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 

@@ -25,13 +25,20 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from corpus.errors import ModelError
+from corpus.errors import ExportError, ModelError
 from corpus.records import ModelIdentity
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-__all__ = ["ExportedModel", "ModelSource", "TokenSequence", "export", "workers_here"]
+__all__ = [
+    "ExportedModel",
+    "ModelSource",
+    "TokenSequence",
+    "export",
+    "identify",
+    "user_cache",
+]
 
 Role: TypeAlias = Literal["encoder", "reader"]
 Precision: TypeAlias = Literal["int8", "float32"]
@@ -148,7 +155,7 @@ class ExportedModel:
         _ = self.tokenizer, self._session
 
 
-def workers_here() -> int:
+def _cores() -> int:
     """How many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -175,8 +182,8 @@ def export(
         workers: how many sequences run at once; all cores by default.
 
     Raises:
-        ModelError: the folder has no weights or tokenizer, its weights do not have
-            the expected hash, or its architecture cannot be exported.
+        ModelError: the folder has no weights, or not those that were expected.
+        ExportError: its architecture cannot be exported.
     """
     weights = _weights(source)
     status = weights.stat()
@@ -184,8 +191,8 @@ def export(
         [_FORMAT, role, precision, str(weights.resolve()), status.st_size, status.st_mtime_ns]
     )
     name = f"{role}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
-    workers = workers or workers_here()
-    caches = [_user_cache() / "models", *([fallback / "models"] if fallback else [])]
+    workers = workers or _cores()
+    caches = [user_cache() / "models", *([fallback / "models"] if fallback else [])]
     for cache in caches:
         if (cache / name / "export.json").exists():
             return ExportedModel(cache / name, workers)
@@ -203,6 +210,26 @@ def export(
     return ExportedModel(cache / name, workers)
 
 
+def identify(source: ModelSource) -> ModelIdentity:
+    """The model's name and the hash of its weights, which are read whole.
+
+    Raises:
+        ModelError: there are none, or they are not the ones expected.
+    """
+    return _identity(source, _weights(source))
+
+
+def _identity(source: ModelSource, weights: Path) -> ModelIdentity:
+    with weights.open("rb") as stream:
+        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    if source.sha256 and sha256 != source.sha256:
+        raise ModelError(
+            f"{weights} has sha256 {sha256}, expected {source.sha256}: it is not the published"
+            " model; install it again"
+        )
+    return ModelIdentity(source.name, sha256)
+
+
 def _weights(source: ModelSource) -> Path:
     for name in _WEIGHTS:
         if (source.folder / name).is_file():
@@ -213,7 +240,8 @@ def _weights(source: ModelSource) -> Path:
     )
 
 
-def _user_cache() -> Path:
+def user_cache() -> Path:
+    """Where exported models and other things that can be made again are kept."""
     import platformdirs
 
     return Path(os.environ.get(_CACHE_VARIABLE) or platformdirs.user_cache_path("citespan"))
@@ -236,24 +264,18 @@ def _writable(folders: Sequence[Path]) -> Path:
 def _export(
     source: ModelSource, weights: Path, role: Role, precision: Precision, out: Path
 ) -> None:
-    with weights.open("rb") as stream:
-        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-    if source.sha256 and sha256 != source.sha256:
-        raise ModelError(
-            f"{weights} has sha256 {sha256}, expected {source.sha256}: it is not the published"
-            " model; install it again"
-        )
+    identity = _identity(source, weights)
     from embeddings import onnx_export
 
     try:
         exported = onnx_export.export(source.folder, role, out, precision)
     except Exception as error:
-        raise ModelError(
+        raise ExportError(
             f"{source.folder} cannot be exported to ONNX ({type(error).__name__}: {error})"
         ) from error
     manifest = _Manifest(
-        source.name,
-        sha256,
+        identity.name,
+        identity.sha256,
         exported.max_tokens,
         exported.token_types,
         exported.prompts or dict(source.prompts),

@@ -1,6 +1,5 @@
 """Hybrid search: dense and lexical, fused into one total order."""
 
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path

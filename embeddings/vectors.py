@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from corpus.errors import DamagedIndexError
 
-__all__ = ["STORED", "Scored", "VectorIndex", "inner_products"]
+__all__ = ["STORED", "Floats", "Ids", "Scored", "VectorIndex", "inner_products"]
 
 Floats: TypeAlias = NDArray[np.float32]
 Ids: TypeAlias = NDArray[np.int64]
@@ -77,7 +77,7 @@ class VectorIndex:
 
         flags = 0 if writable else faiss.IO_FLAG_MMAP_IFC
         try:
-            index = faiss.read_index(str(folder / "vectors.faiss"), flags)
+            index: Any = faiss.read_index(str(folder / "vectors.faiss"), flags)
             described = json.loads((folder / "vectors.json").read_text(encoding="utf-8"))
             if hasattr(faiss.downcast_index(index), "nprobe"):
                 index.nprobe = described["nprobe"]

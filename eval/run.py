@@ -15,19 +15,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from corpus.records import document_id
-from embeddings.build import update
-from embeddings.encoder import OnnxEncoder
-from embeddings.runtime import export
 from embeddings.search import Hit
 from qa.answers import exact_match, f1
 from qa.gold import Article, read_squad
+from qa.indexing import index_files
 from qa.pipeline import Pipeline
-from qa.settings import ModelPair, default_recipe, model_pair
 
-__all__ = ["Gold", "Outcome", "build_index", "measure", "summary", "write_articles"]
+__all__ = ["Gold", "Outcome", "measure", "summary", "write_articles"]
 
 _SEPARATOR = "\n\n"
-_MAX_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +61,7 @@ class Outcome:
 def write_articles(articles: Sequence[Article], folder: Path) -> list[Gold]:
     """Write each article as one text file; its questions with their spans in that file."""
     folder.mkdir(parents=True, exist_ok=True)
-    gold = []
+    gold: list[Gold] = []
     for number, article in enumerate(articles):
         name = re.sub(r"[^\w .,()-]+", "_", article.title)[:80] or "untitled"
         path = (folder / f"{name}.{number}.txt").absolute()
@@ -82,20 +78,6 @@ def _gold(article: Article, document: str) -> Iterator[Gold]:
             spans = tuple((document, offset + s.start, offset + s.end) for s in question.spans)
             yield Gold(question.id, question.text, question.golds, spans)
         offset += len(paragraph.text) + len(_SEPARATOR)
-
-
-def build_index(index: Path, folders: Sequence[Path], models: str = "bundled") -> None:
-    """Bring an index in line with the folders, as `citespan index` does."""
-    pair = model_pair(models)
-    encoder = export(pair.encoder, "encoder", fallback=index)
-    reader = export(pair.reader, "reader", fallback=index)
-    update(
-        index,
-        folders,
-        encoder=lambda _: OnnxEncoder(encoder),
-        recipe=lambda: default_recipe(models, encoder.identity, reader.identity),
-        max_bytes=_MAX_BYTES,
-    )
 
 
 def measure(pipeline: Pipeline, gold: Sequence[Gold], *, read: int = 10) -> Iterator[Outcome]:
@@ -125,11 +107,7 @@ def _hit_rank(hits: Sequence[Hit], gold: Gold) -> int | None:
     for hit in hits:
         passage = hit.passage
         for document, start, end in gold.spans:
-            if (
-                document == passage.document_id
-                and passage.start <= start
-                and end <= passage.end
-            ):
+            if document == passage.document_id and passage.start <= start and end <= passage.end:
                 return hit.rank
     return None
 
@@ -148,7 +126,7 @@ def summary(outcomes: Sequence[Outcome]) -> dict[str, float]:
         },
         "em": 100 * sum(o.em for o in answerable) / n,
         "f1": 100 * sum(o.f1 for o in answerable) / n,
-        "f1_with_abstention": 100 * sum(_abstaining_f1(o) for o in outcomes) / max(1, len(outcomes)),
+        "f1_with_abstention": 100 * sum(map(_abstaining_f1, outcomes)) / max(1, len(outcomes)),
         "seconds_p50": seconds[len(seconds) // 2],
         "seconds_p95": seconds[int(0.95 * len(seconds))],
     }
@@ -174,7 +152,7 @@ def main() -> None:
     for path in arguments.distractors:
         folders.append(arguments.work / path.name.split(".")[0])
         write_articles(_split_up(read_squad(path)), folders[-1])
-    build_index(arguments.work / "index", folders, arguments.models)
+    index_files(arguments.work / "index", folders, models=arguments.models)
     with Pipeline.open(arguments.work / "index") as pipeline:
         outcomes = list(measure(pipeline, gold[: arguments.limit]))
     if arguments.outcomes:

@@ -1,6 +1,4 @@
-"""From a score to the probability that the answer is right, and the threshold below which
-the documents do not say.
-"""
+"""From a score to the probability that the answer is right, and when to give none."""
 
 import json
 from collections.abc import Sequence

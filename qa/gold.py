@@ -59,10 +59,8 @@ def read_squad(path: Path) -> list[Article]:
         GoldError: the file is not SQuAD's format, or an answer's characters are
             not those of its paragraph at the given offset.
     """
-    opener = {".gz": gzip.open, ".xz": lzma.open}.get(path.suffix, open)
     try:
-        with opener(path, "rt", encoding="utf-8") as file:
-            data = json.load(file)
+        data = json.loads(_bytes(path))
         return [
             Article(str(article.get("title", "")), tuple(_paragraphs(path, article)))
             for article in data["data"]
@@ -74,6 +72,13 @@ def read_squad(path: Path) -> list[Article]:
             f"{path} is not SQuAD JSON ({type(error).__name__}: {error}); expected"
             ' {"data": [{"title", "paragraphs": [{"context", "qas": [...]}]}]}'
         ) from error
+
+
+def _bytes(path: Path) -> bytes:
+    data = path.read_bytes()
+    if path.suffix == ".gz":
+        return gzip.decompress(data)
+    return lzma.decompress(data) if path.suffix == ".xz" else data
 
 
 def _paragraphs(path: Path, article: dict[str, Any]) -> Iterator[Paragraph]:

@@ -12,13 +12,13 @@ from corpus.errors import InputError
 from corpus.records import Document
 from corpus.split import sentence_around
 from corpus.store import Snapshot
-from embeddings.encoder import OnnxEncoder
+from embeddings.encoder import open_encoder
 from embeddings.runtime import export
 from embeddings.search import Hit, Search
 from qa.answers import normalise
 from qa.calibration import Calibration
 from qa.reader import Reader
-from qa.settings import SEARCH_WEIGHT, ModelPair, model_pair
+from qa.settings import SEARCH_WEIGHT, model_pair
 from qa.spans import ScoredSpan
 
 __all__ = ["Answer", "Citation", "IndexState", "Pipeline", "Result", "Seconds", "Span"]
@@ -137,19 +137,17 @@ class Pipeline:
         self._calibration = calibration
         self._document = lru_cache(maxsize=64)(snapshot.document)
         recipe = snapshot.recipe
-        self._state = IndexState(
-            snapshot.generation, str(recipe.encoder), str(recipe.reader)
-        )
+        self._state = IndexState(snapshot.generation, str(recipe.encoder), str(recipe.reader))
 
     @classmethod
     def open(
-        cls, folder: str | Path, *, models: ModelPair | None = None, workers: int | None = None
+        cls, folder: str | Path, *, models: str | None = None, workers: int | None = None
     ) -> Self:
         """The pipeline over the index in the folder.
 
         Args:
             folder: where the index lies; it is never written to.
-            models: other than those that the index remembers.
+            models: as in `--models`; by default what the index remembers.
             workers: how many passages are read at once; all cores by default.
 
         Raises:
@@ -159,12 +157,12 @@ class Pipeline:
         """
         snapshot = Snapshot.open(Path(folder))
         try:
-            pair = models or model_pair(snapshot.recipe.models)
-            encoder = export(pair.encoder, "encoder", fallback=Path(folder), workers=workers)
+            pair = model_pair(models or snapshot.recipe.models)
+            encoder = open_encoder(pair.encoder, fallback=Path(folder), workers=workers)
             reader = export(pair.reader, "reader", fallback=Path(folder), workers=workers)
             snapshot.require_models(encoder=encoder.identity, reader=reader.identity)
             calibration = Calibration.load(pair.reader.folder / "calibration.json")
-            search = Search.open(snapshot, OnnxEncoder(encoder))
+            search = Search.open(snapshot, encoder)
             return cls(snapshot, search, Reader(reader), calibration)
         except BaseException:
             snapshot.close()

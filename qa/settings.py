@@ -1,7 +1,6 @@
 """Which models there are, and the numbers that were chosen by measurement."""
 
 import importlib.util
-import os
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -7,6 +7,7 @@ and the epoch's number alone, which is also what makes a killed run resumable.
 """
 
 import json
+import math
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -55,7 +56,8 @@ class TrainingSet:
 class Recipe:
     """Everything that decides a run besides its data; kept beside the weights."""
 
-    epochs: int = 2
+    epochs: float = 2.0
+    """Passes over the data; of the last one, its fraction of the batches."""
     learning_rate: float = 2e-4
     batch_size: int = 32
     max_tokens: int = 320
@@ -126,8 +128,8 @@ def train_reader(
 
     sets = [(entry, read_squad(entry.path)) for entry in train]
     held_out = read_squad(validation)
-    plan = [_epoch(sets, backend, recipe, epoch) for epoch in range(1)]
-    total_steps = recipe.epochs * len(plan[0])
+    batches = _epoch(sets, backend, recipe, 0)
+    total_steps = round(recipe.epochs * len(batches))
 
     optimizer = torch.optim.AdamW(
         _parameter_groups(model, recipe.weight_decay), lr=recipe.learning_rate, fused=True
@@ -157,13 +159,17 @@ def train_reader(
         report(f"resumed at epoch {first_epoch + 1}, step {done}")
 
     figures: dict[str, float] = {}
-    for epoch in range(first_epoch, recipe.epochs):
-        batches = plan[0] if epoch == 0 else _epoch(sets, backend, recipe, epoch)
+    epochs = math.ceil(recipe.epochs)
+    for epoch in range(first_epoch, epochs):
+        if epoch > 0:
+            batches = _epoch(sets, backend, recipe, epoch)
+        if epoch + 1 > recipe.epochs:
+            batches = batches[: round((recipe.epochs - epoch) * len(batches))]
         model.train()
         started, saved, tokens, running = time.monotonic(), time.monotonic(), 0, 0.0
         for step in range(done, len(batches)):
             loss = _loss(model, batches[step], device)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             scheduler.step()
@@ -176,13 +182,11 @@ def train_reader(
                 speed = tokens / (now - started)
                 left = (now - started) / (step + 1 - done) * (len(batches) - step - 1)
                 report(
-                    f"epoch {epoch + 1}/{recipe.epochs}  step {step + 1}/{len(batches)}"
+                    f"epoch {epoch + 1}/{epochs}  step {step + 1}/{len(batches)}"
                     f"  loss {running:.3f}  {speed:,.0f} tokens/s  {left / 60:.0f} min left"
                 )
             if now - saved > checkpoint_seconds:
-                _save_checkpoint(
-                    checkpoint, identity, model, optimizer, scheduler, epoch, step + 1
-                )
+                _save_checkpoint(checkpoint, identity, model, optimizer, scheduler, epoch, step + 1)
                 saved = now
         done = 0
         _save_checkpoint(checkpoint, identity, model, optimizer, scheduler, epoch + 1, 0)
@@ -228,9 +232,7 @@ def evaluate(
         for (question, paragraph, window), start, end in zip(
             batch, starts.cpu().numpy(), ends.cpu().numpy(), strict=True
         ):
-            spans = best_spans(
-                start, end, window, max_answer_tokens=recipe.max_answer_tokens, n=1
-            )
+            spans = best_spans(start, end, window, max_answer_tokens=recipe.max_answer_tokens, n=1)
             for span in spans:
                 answer = paragraph.text[span.start : span.end]
                 entry = (span.margin, answer, question)

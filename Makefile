@@ -1,0 +1,28 @@
+# Words for people: setup demo test check smoke. Each makes .venv when it is missing.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: setup demo test check smoke
+
+setup: $(READY)  ## make the virtual environment
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: $(READY)  ## answer the sample question
+	$(BIN)/citespan ask "How many defectors went public?" --sample
+
+test: $(READY)  ## run the whole suite
+	$(BIN)/pytest
+
+check: $(READY)  ## lint and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+smoke: $(READY)  ## build the wheel, install it alone elsewhere, ask the sample question
+	$(PYTHON) tests/smoke.py

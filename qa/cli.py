@@ -1,0 +1,431 @@
+"""The command line. Prints; every piece of work is done on a lower floor.
+
+Heavy imports stand inside the functions that need them, so that `--help` is instant.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from corpus.errors import CitespanError, InputError, RootError
+
+if TYPE_CHECKING:
+    from corpus.store import Snapshot
+    from embeddings.build import Changes
+
+__all__ = ["app", "main"]
+
+EXIT_ERROR = 1
+EXIT_NO_ANSWER = 3
+_DEFAULT_INDEX = ".citespan"
+
+app = typer.Typer(
+    help="Ask your documents; every answer is a quote you can check.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+train = typer.Typer(help="Fine-tune a model on gold questions.", no_args_is_help=True)
+app.add_typer(train, name="train")
+
+Index = Annotated[
+    Path | None,
+    typer.Option(
+        "--index",
+        metavar="DIR",
+        help="Where the index lies [default: $CITESPAN_INDEX, or .citespan].",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Docs = Annotated[
+    list[Path] | None,
+    typer.Option("--docs", metavar="PATH", help="Index these documents first; repeatable."),
+]
+Sample = Annotated[bool, typer.Option("--sample", help="Use the sample documents.")]
+Models = Annotated[
+    str | None,
+    typer.Option(
+        "--models",
+        metavar="PRESET|DIR",
+        help="Models of a new index: bundled, balanced, best, multilingual, or a folder with"
+        " encoder/ and reader/.",
+    ),
+]
+MaxFileMb = Annotated[
+    float, typer.Option("--max-file-mb", min=0, help="Skip files larger than this.")
+]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"citespan {version('citespan')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def index(
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[PATH]...", help="Files and folders [default: the roots]."),
+    ] = None,
+    index: Index = None,
+    docs: Docs = None,
+    sample: Sample = False,
+    models: Models = None,
+    strict: Annotated[bool, typer.Option(help="Fail if any file cannot be read.")] = False,
+    allow_empty: Annotated[
+        bool, typer.Option(help="Drop the documents of roots that are missing or empty.")
+    ] = False,
+    max_file_mb: MaxFileMb = 64,
+    as_json: Json = False,
+) -> None:
+    """Bring the index in line with these files, or with its roots.
+
+    Example: citespan index reports/ notes.md
+    """
+    named = [*(paths or []), *_documents(docs, sample)]
+    folder = _index_folder(index, docs, sample, models)
+    changes = _index(folder, named, models, max_file_mb, allow_empty)
+    if as_json:
+        _print_json(_changes_json(changes))
+    else:
+        _print_changes(changes, folder)
+    for reason in changes.kept_roots.values():
+        raise RootError(reason)
+    unreadable = bool(changes.failed) and not changes.documents
+    if unreadable or (strict and changes.failed):
+        path, reason = next(iter(changes.failed.items()))
+        raise InputError(
+            f"{len(changes.failed)} of the files could not be read, such as {path}: {reason}"
+        )
+
+
+@app.command()
+def ask(
+    question: Annotated[str, typer.Argument(help="The question, or - to read one a line.")],
+    index: Index = None,
+    docs: Docs = None,
+    sample: Sample = False,
+    models: Models = None,
+    answers: Annotated[int, typer.Option(min=1, help="How many answers, at most.")] = 5,
+    read: Annotated[int, typer.Option(min=1, help="How many passages to read.")] = 10,
+    min_confidence: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Answer from this confidence on.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Answer one question with quotes from the documents.
+
+    Exit code 0 when answered, 3 when the documents do not say.
+
+    Example: citespan ask "How many defectors went public?" --sample
+    """
+    folder = _index_folder(index, docs, sample, models)
+    if documents := _documents(docs, sample):
+        _index(folder, documents, models)
+
+    from qa import render
+    from qa.pipeline import Pipeline
+
+    with Pipeline.open(folder, models=models) as pipeline:
+
+        def answer(text: str) -> Any:
+            return pipeline.ask(text, answers=answers, read=read, min_confidence=min_confidence)
+
+        if question == "-":
+            _answer_lines(lambda line: render.as_json(answer(line)))
+            return
+        result = answer(question)
+    if as_json:
+        _print_json(render.as_json(result))
+    else:
+        colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+        typer.echo(render.as_text(result, colour=colour))
+    if not result.answered:
+        raise typer.Exit(EXIT_NO_ANSWER)
+
+
+@app.command("list")
+def list_(index: Index = None, as_json: Json = False) -> None:
+    """List the documents in the index.
+
+    Example: citespan list --json
+    """
+    from qa.render import printable
+
+    with _snapshot(index) as snapshot:
+        summaries = snapshot.summaries()
+    if as_json:
+        _print_json(
+            [
+                {
+                    "id": summary.id,
+                    "title": summary.title,
+                    "source": str(summary.source),
+                    "row": summary.row,
+                    "passages": summary.passages,
+                    "indexed_at": summary.indexed_at,
+                }
+                for summary in summaries
+            ]
+        )
+        return
+    for summary in summaries:
+        typer.echo(
+            f"{summary.id}  {summary.passages:>6} passages  {printable(summary.title)}"
+            f"  ({printable(str(summary.source))})"
+        )
+
+
+@app.command()
+def show(
+    document: Annotated[str, typer.Argument(help="An id, the end of a path, or a title.")],
+    index: Index = None,
+    as_json: Json = False,
+) -> None:
+    """Print a document's text as indexed: what offsets count in.
+
+    Example: citespan show defectors-icsr-report.txt
+    """
+    with _snapshot(index) as snapshot:
+        found = snapshot.document(snapshot.find(document))
+    if as_json:
+        _print_json(
+            {
+                "id": found.id,
+                "title": found.title,
+                "source": str(found.source),
+                "row": found.row,
+                "sha256": found.sha256,
+                "loader": found.loader,
+                "encoding": found.encoding,
+                "text": found.text,
+            }
+        )
+    elif sys.stdout.isatty():
+        from qa.render import printable
+
+        for line in found.text.splitlines():
+            typer.echo(printable(line))
+    else:
+        # To the byte: no newline added, none translated.
+        sys.stdout.buffer.write(found.text.encode("utf-8"))
+
+
+@app.command()
+def verify(
+    file: Annotated[Path, typer.Argument(help="Answers saved by `ask --json`.")],
+    as_json: Json = False,
+) -> None:
+    """Check saved answers against the files as they are now.
+
+    Exit code 0 when every quote is unchanged or moved, 1 otherwise.
+
+    Example: citespan verify answer.json
+    """
+    from qa.render import printable
+    from qa.verify import read_citations
+    from qa.verify import verify as check
+
+    report = check(read_citations(file))
+    if as_json:
+        _print_json(report)
+    else:
+        for citation in report["citations"]:
+            typer.echo(
+                f"{citation['status']:<14} {printable(citation['quote'])}"
+                f"  ({printable(citation['source'])})"
+            )
+        counts = ", ".join(f"{n} {status}" for status, n in sorted(report["counts"].items()))
+        typer.echo(counts or "no citations in the file")
+    if set(report["counts"]) - {"unchanged", "moved"}:
+        raise typer.Exit(EXIT_ERROR)
+
+
+@train.command()
+def reader(
+    train: Annotated[
+        list[str], typer.Option(metavar="FILE[@SHARE]", help="SQuAD JSON; repeatable.")
+    ],
+    validation: Annotated[Path, typer.Option(help="SQuAD JSON, never trained on.")],
+    base: Annotated[Path, typer.Option(metavar="DIR", help="The encoder to start from.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the reader goes.")],
+    epochs: Annotated[float, typer.Option(min=0, help="Passes over the data.")] = 2,
+    learning_rate: Annotated[float, typer.Option(min=0)] = 2e-4,
+    batch_size: Annotated[int, typer.Option(min=1)] = 32,
+    max_tokens: Annotated[int, typer.Option(min=32)] = 320,
+    negatives: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Share of questions also shown with a wrong paragraph."),
+    ] = 0.22,
+    seed: int = 13,
+    as_json: Json = False,
+) -> None:
+    """Fine-tune an extractive reader; a run that was killed goes on where it was.
+
+    Example: citespan train reader --train squad.json --train more.json@0.3
+    --validation dev.json --base MiniLM/ --out my-reader/
+    """
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    from qa.train import Recipe, TrainingSet, train_reader
+
+    recipe = Recipe(
+        epochs=epochs,
+        learning_rate=learning_rate,
+        batch_size=batch_size,
+        max_tokens=max_tokens,
+        negatives=negatives,
+        seed=seed,
+    )
+    sets = [TrainingSet.parse(text) for text in train]
+    figures = train_reader(
+        sets, validation, base, out, recipe, report=lambda line: typer.echo(line, err=True)
+    )
+    if as_json:
+        _print_json(figures)
+    else:
+        typer.echo("  ".join(f"{name} {value:.1f}" for name, value in figures.items()))
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one line and exit code 1, a bug its traceback."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    try:
+        app()
+    except CitespanError as error:
+        typer.echo(f"Error: {' '.join(str(error).split())}", err=True)
+        sys.exit(EXIT_ERROR)
+    except BrokenPipeError:
+        # The reader of our output has seen enough; nothing more can be written, also at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_ERROR)
+
+
+def _documents(docs: list[Path] | None, sample: bool) -> list[Path]:
+    if not sample:
+        return list(docs or [])
+    from qa.indexing import SAMPLE
+
+    return [*(docs or []), SAMPLE]
+
+
+def _index_folder(
+    index: Path | None, docs: list[Path] | None, sample: bool, models: str | None
+) -> Path:
+    """The named index; for documents named on the spot one of their own; else the default."""
+    if index is not None:
+        return index
+    if documents := _documents(docs, sample):
+        from qa.indexing import own_index
+
+        return own_index(documents, models or "bundled")
+    return Path(os.environ.get("CITESPAN_INDEX") or _DEFAULT_INDEX)
+
+
+def _index(
+    folder: Path,
+    paths: list[Path],
+    models: str | None,
+    max_file_mb: float = 64,
+    allow_empty: bool = False,
+) -> "Changes":
+    from qa.indexing import index_files
+
+    with _progress() as progress:
+        return index_files(
+            folder,
+            paths,
+            models=models,
+            max_bytes=int(max_file_mb * 2**20),
+            allow_empty=allow_empty,
+            progress=progress,
+        )
+
+
+@contextmanager
+def _snapshot(index: Path | None) -> "Iterator[Snapshot]":
+    from corpus.store import Snapshot
+
+    with Snapshot.open(_index_folder(index, None, False, None)) as snapshot:
+        yield snapshot
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """A line on stderr that each report overwrites; nothing where stderr is no terminal."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    yield lambda line: typer.echo(f"\r\033[K{line}", err=True, nl=False)
+    typer.echo("\r\033[K", err=True, nl=False)
+
+
+def _answer_lines(answer: Callable[[str], dict[str, Any]]) -> None:
+    for line in sys.stdin:
+        try:
+            printed = answer(line)
+        except CitespanError as error:
+            printed = {"error": str(error)}
+        typer.echo(json.dumps(printed, ensure_ascii=False))
+        sys.stdout.flush()
+
+
+def _changes_json(changes: "Changes") -> dict[str, Any]:
+    def listed(reasons: dict[Path, str]) -> list[dict[str, str]]:
+        return [{"path": str(path), "reason": reason} for path, reason in sorted(reasons.items())]
+
+    return {
+        "added": [str(path) for path in changes.added],
+        "changed": [str(path) for path in changes.changed],
+        "removed": [str(path) for path in changes.removed],
+        "unchanged": changes.unchanged,
+        "failed": listed({**changes.failed, **changes.kept_roots}),
+        "skipped": listed(changes.skipped),
+        "documents": changes.documents,
+        "passages": changes.passages,
+        "embedded": changes.embedded,
+        "seconds": changes.seconds,
+        "generation": changes.generation,
+    }
+
+
+def _print_changes(changes: "Changes", folder: Path) -> None:
+    from qa.render import printable
+
+    for what, reasons in (("failed", changes.failed), ("skipped", changes.skipped)):
+        for path, reason in sorted(reasons.items()):
+            typer.echo(f"{what}: {printable(str(path))}: {printable(reason)}", err=True)
+    typer.echo(
+        f"{len(changes.added)} added, {len(changes.changed)} changed,"
+        f" {len(changes.removed)} removed, {changes.unchanged} unchanged,"
+        f" {len(changes.failed)} failed, {len(changes.skipped)} skipped"
+    )
+    exact = "exact search" if changes.recall == 1.0 else f"measured recall@10 {changes.recall:.3f}"
+    typer.echo(
+        f"{changes.documents:,} documents, {changes.passages:,} passages,"
+        f" {changes.embedded:,} embedded in {changes.seconds:.1f} s; {exact};"
+        f" generation {changes.generation} in {folder}"
+    )
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, ensure_ascii=False, indent=1))

@@ -1,0 +1,81 @@
+"""Bring an index in line with files, with the models that it was or will be made with."""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import corpus
+from corpus.records import ModelIdentity, Recipe
+from corpus.store import Writer
+from embeddings.build import Changes, update
+from embeddings.encoder import Encoder, open_encoder
+from embeddings.runtime import export, user_cache
+from qa.settings import default_recipe, model_pair
+
+__all__ = ["MAX_FILE_BYTES", "SAMPLE", "index_files", "own_index"]
+
+MAX_FILE_BYTES = 64 * 2**20
+SAMPLE = Path(corpus.__file__).parent / "sample"
+"""The sample documents in the package."""
+
+
+def index_files(
+    folder: Path,
+    paths: Sequence[Path],
+    *,
+    models: str | None = None,
+    max_bytes: int = MAX_FILE_BYTES,
+    allow_empty: bool = False,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Changes:
+    """What `citespan index` does; see `embeddings.build.update`.
+
+    Args:
+        folder: the index.
+        paths: files and folders; none means the index's own roots.
+        models: what a new index is made with, `bundled` by default. An existing
+            index remembers its own; naming others is refused.
+        max_bytes: larger files are skipped.
+        allow_empty: let go of the documents of missing and empty roots.
+        progress: receives a line now and then.
+
+    Raises:
+        RecipeError: the index was made with other models.
+    """
+
+    def load(name: str) -> tuple[Encoder, ModelIdentity]:
+        pair = model_pair(name)
+        encoder = open_encoder(pair.encoder, fallback=folder)
+        return encoder, export(pair.reader, "reader", fallback=folder).identity
+
+    def recipe() -> Recipe:
+        encoder, reader = load(models or "bundled")
+        return default_recipe(models or "bundled", encoder.identity, reader)
+
+    with Writer.open(folder, recipe, notify=progress) as writer:
+        encoder, reader = load(models or writer.recipe.models)
+        writer.require_models(encoder=encoder.identity, reader=reader)
+        return update(
+            writer,
+            paths,
+            encoder,
+            max_bytes=max_bytes,
+            allow_empty=allow_empty,
+            progress=progress,
+        )
+
+
+def own_index(paths: Sequence[Path], models: str) -> Path:
+    """Where the index of documents named only for one command lies: in the user's cache.
+
+    It depends on the documents' paths and on the models, so that the next such
+    command finds it.
+    """
+    pair = model_pair(models)
+    weights = [
+        export(pair.encoder, "encoder").identity.sha256,
+        export(pair.reader, "reader").identity.sha256,
+    ]
+    key = json.dumps([sorted(str(path.absolute()) for path in paths), models, weights])
+    return user_cache() / "indexes" / hashlib.sha256(key.encode()).hexdigest()[:16]

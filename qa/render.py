@@ -1,0 +1,115 @@
+"""Results for people and for programs."""
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from qa.pipeline import Answer, Citation, Result
+
+__all__ = ["as_json", "as_text", "printable"]
+
+_BOLD, _DIM, _MARK, _PLAIN = "\033[1m", "\033[2m", "\033[1;7m", "\033[0m"
+_NEAREST = 3
+
+
+def as_json(result: Result) -> dict[str, Any]:
+    """The result as `citespan ask --json` prints it."""
+    return {
+        "question": result.question,
+        "answered": result.answered,
+        "threshold": result.threshold,
+        "disagreement": result.disagreement,
+        "answers": [
+            {
+                "text": answer.text,
+                "confidence": answer.confidence,
+                "disagrees_with": list(answer.disagrees_with),
+                "citations": [asdict(citation) for citation in answer.citations],
+            }
+            for answer in result.answers
+        ],
+        "passages": [
+            {
+                "id": hit.passage.id,
+                "document": hit.passage.document_id,
+                "start": hit.passage.start,
+                "end": hit.passage.end,
+                "text": hit.passage.text,
+                "score": hit.score,
+                "rank": hit.rank,
+            }
+            for hit in result.hits
+        ],
+        "seconds": asdict(result.seconds),
+        "index": asdict(result.index),
+    }
+
+
+def as_text(result: Result, *, colour: bool) -> str:
+    """The result for a terminal: each answer with its sentences, the answer marked in them.
+
+    Only answers that reach the threshold are given as such. Where none does,
+    the nearest quotes are shown and marked as not answering.
+    """
+    given = [answer for answer in result.answers if answer.confidence >= result.threshold]
+    if not given:
+        return "\n".join(_no_answer(result, colour))
+    blocks = ["\n".join(_answer(answer, colour)) for answer in given]
+    return "\n\n".join(blocks)
+
+
+def printable(text: str) -> str:
+    """The text on one line, with control and direction-changing characters made harmless."""
+    collapsed = re.sub(r"\s+", " ", text).strip()
+    return "".join(
+        character if unicodedata.category(character) not in {"Cc", "Cf", "Cs"} else "\ufffd"
+        for character in collapsed
+    )
+
+
+def _answer(answer: Answer, colour: bool) -> Iterator[str]:
+    yield f"{_style(printable(answer.text), _BOLD, colour)}  (confidence {answer.confidence:.2f})"
+    for citation in answer.citations:
+        yield ""
+        yield f"    {_marked(citation, colour)}"
+        yield _style(f"    {_place(citation)}", _DIM, colour)
+
+
+def _no_answer(result: Result, colour: bool) -> Iterator[str]:
+    yield "The documents do not say."
+    nearest = result.answers[:_NEAREST]
+    if nearest:
+        yield ""
+        yield f"Nearest, below the threshold of {result.threshold:.2f}:"
+    for answer in nearest:
+        yield ""
+        yield f"    {_marked(answer.citations[0], colour)}"
+        place = f"{_place(answer.citations[0])}, confidence {answer.confidence:.2f}"
+        yield _style(f"    {place}", _DIM, colour)
+
+
+def _marked(citation: Citation, colour: bool) -> str:
+    """The sentence with the quote marked in it."""
+    at = citation.start - citation.sentence_start
+    before, after = citation.sentence[:at], citation.sentence[at + len(citation.quote) :]
+    quote = printable(citation.quote)
+    marked = _style(quote, _MARK, colour) if colour else f"[{quote}]"
+    left = printable(before) + (" " if before[-1:].isspace() else "")
+    right = (" " if after[:1].isspace() else "") + printable(after)
+    return left + marked + right
+
+
+def _place(citation: Citation) -> str:
+    parts = [
+        printable(citation.source),
+        *([f"page {citation.page}"] if citation.page is not None else []),
+        *([f"line {citation.line}"] if citation.line is not None else []),
+        f"characters {citation.start}-{citation.end}",
+    ]
+    return ", ".join(parts)
+
+
+def _style(text: str, code: str, colour: bool) -> str:
+    return f"{code}{text}{_PLAIN}" if colour else text

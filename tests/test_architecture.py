@@ -1,0 +1,68 @@
+"""The house stands: modules import their own floor and those below, earlier rooms first."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+ROOMS = {
+    "corpus": ["errors", "records", "load", "scan", "split", "generations", "store"],
+    "embeddings": [
+        "onnx_export", "runtime", "encoder", "vectors", "lexical", "search", "build",
+    ],
+    "qa": [
+        "answers", "gold", "settings", "spans", "reader", "calibration", "indexing", "pipeline",
+        "render", "verify", "train",
+    ],
+    "eval": ["run", "fit"],
+}  # fmt: skip
+FLOORS = list(ROOMS)
+FACES = {"qa.cli"}
+ORDER = [f"{floor}.{room}" for floor in FLOORS for room in ROOMS[floor]]
+ONLY = {"faiss": "embeddings/vectors.py", "tantivy": "embeddings/lexical.py"}
+MODULES = sorted(path for floor in FLOORS for path in (ROOT / floor).glob("*.py"))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module that the file imports, inside functions too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative imports hide the floor"
+            yield str(node.module)
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def name_of(path: Path) -> str:
+    return f"{path.parent.name}.{path.stem}"
+
+
+def test_every_room_is_on_the_plan() -> None:
+    rooms = {name_of(path) for path in MODULES if path.stem != "__init__"}
+    assert rooms == set(ORDER) | FACES
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_imports_go_down(path: Path) -> None:
+    name = name_of(path)
+    for imported in imports(path):
+        assert imported not in FACES, f"{name} imports the face {imported}"
+        if imported in ORDER and name in ORDER:
+            assert ORDER.index(imported) < ORDER.index(name), f"{name} imports {imported}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_faiss_and_tantivy_have_one_door_each(path: Path) -> None:
+    for imported in imports(path):
+        top = imported.split(".")[0]
+        if top in ONLY:
+            assert path == ROOT / ONLY[top], f"{name_of(path)} imports {top}"
+
+
+def test_the_rule_can_fail(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.py"
+    bad.write_text("def f():\n    from qa.pipeline import Pipeline\n")
+    assert "qa.pipeline" in list(imports(bad))

@@ -1,0 +1,89 @@
+"""BM25 search: any question, and after changes the same as a fresh index."""
+
+import math
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from corpus.errors import DamagedIndexError
+from embeddings.lexical import LexicalIndex
+
+TEXTS = [
+    (1, "The quick brown fox jumps over the lazy dog."),
+    (2, "Foxes are quick animals; a fox hunts at night."),
+    (3, "Café Müller opened in Zürich."),
+    (4, "The dog sleeps."),
+    (5, ""),
+]
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> LexicalIndex:
+    index = LexicalIndex.create(tmp_path / "lexical")
+    index.update((), TEXTS)
+    return index
+
+
+def test_words_match_by_stem_case_and_accent(index: LexicalIndex) -> None:
+    assert [i for i, _ in index.search("FOX hunting", 5)] == [2, 1]
+    assert [i for i, _ in index.search("cafe muller zurich", 5)] == [3]
+    assert index.search("zebra", 5) == []
+    assert index.search("", 5) == []
+    assert index.search("fox", 0) == []
+
+
+def test_scores_are_bm25(tmp_path: Path) -> None:
+    texts = [(n, "fox " * (n % 4) + "hare " * (n % 7) + "owl") for n in range(1, 30)]
+    index = LexicalIndex.create(tmp_path / "lexical")
+    index.update((), texts)
+    counts = {n: Counter(text.split()) for n, text in texts}
+    average = sum(c.total() for c in counts.values()) / len(counts)
+
+    def bm25(n: int) -> float:
+        total = 0.0
+        for word in ("fox", "hare"):
+            holding = sum(word in c for c in counts.values())
+            idf = math.log(1 + (len(counts) - holding + 0.5) / (holding + 0.5))
+            frequency, length = counts[n][word], counts[n].total()
+            total += idf * frequency * 2.2 / (frequency + 1.2 * (0.25 + 0.75 * length / average))
+        return total
+
+    for n, score in index.search("fox and hare", 50):
+        assert score == pytest.approx(bm25(n), rel=1e-3)
+
+
+def test_equal_scores_fall_by_id(tmp_path: Path) -> None:
+    index = LexicalIndex.create(tmp_path / "lexical")
+    index.update((), [(n, "the same words") for n in (9, 3, 7, 1, 5)])
+    assert [i for i, _ in index.search("same words", 3)] == [1, 3, 5]
+
+
+def test_after_deletion_and_addition_the_right_passages_answer(
+    index: LexicalIndex, tmp_path: Path
+) -> None:
+    index.update([1, 4], [(6, "A dog and a fox meet.")])
+    assert len(index) == 4
+    reopened = LexicalIndex.open(tmp_path / "lexical")
+    assert [i for i, _ in reopened.search("dog", 5)] == [6]
+    assert {i for i, _ in reopened.search("fox", 5)} == {2, 6}
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.text(max_size=80))
+@pytest.mark.parametrize("extra", ["", 'C++: "foo', "a AND (", "text:[* TO", "\\", "中文句子"])
+def test_no_question_is_a_syntax_error(index: LexicalIndex, extra: str, question: str) -> None:
+    for _, score in index.search(question + extra, 3):
+        assert score > 0
+
+
+def test_a_missing_or_broken_folder_is_damage(index: LexicalIndex, tmp_path: Path) -> None:
+    (tmp_path / "lexical" / "meta.json").write_text("{}")
+    with pytest.raises(DamagedIndexError, match="citespan index"):
+        LexicalIndex.open(tmp_path / "lexical")
+    shutil.rmtree(tmp_path / "lexical")
+    with pytest.raises(DamagedIndexError):
+        LexicalIndex.open(tmp_path / "lexical")

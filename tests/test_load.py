@@ -1,0 +1,125 @@
+"""Bytes to text: nothing lost, nothing guessed in silence, offsets exact."""
+
+import codecs
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from corpus.errors import LoadError
+from corpus.load import load
+
+NOTE = "Überraschend viele Gäste: 1 234 € für Äpfel, Öl und Süßes – „gut“, sagte Zoë.\n" * 6
+RUSSIAN = "Пятьдесят восемь человек рассказали о своём уходе публично, сообщает центр.\n" * 6
+
+
+def write(folder: Path, data: bytes, name: str = "note.txt") -> Path:
+    path = folder / name
+    path.write_bytes(data)
+    return path
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=300), st.data())
+def test_a_slice_of_the_text_is_a_slice_of_the_file(
+    tmp_path_factory: pytest.TempPathFactory, text: str, data: st.DataObject
+) -> None:
+    path = write(tmp_path_factory.mktemp("load"), text.encode("utf-8"))
+    if not text.strip("\ufeff \t\r\n\f\v"):
+        with pytest.raises(LoadError, match="no text"):
+            load(path)
+        return
+    if text.encode().startswith((codecs.BOM_UTF16_LE, b"%PDF-", b"PK\x03\x04", b"GIF8")):
+        return
+    (document,) = load(path)
+    start = data.draw(st.integers(0, len(text)))
+    end = data.draw(st.integers(start, len(text)))
+    # Read back through the file's bytes, independently of our text.
+    before = len(text[:start].encode("utf-8"))
+    length = len(text[start:end].encode("utf-8"))
+    assert path.read_bytes()[before : before + length].decode("utf-8") == document.text[start:end]
+    assert document.line(start) == len(
+        path.read_bytes()[:before].replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+    ) - (text[:start].endswith("\r") and text[start : start + 1] == "\n")
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
+def test_newlines_stay_and_lines_count(tmp_path: Path, newline: str) -> None:
+    text = newline.join(["one", "two", "", "four 58", "five\x0bstill\u2028five"])
+    (document,) = load(write(tmp_path, text.encode()))
+    assert document.text == text
+    assert document.line(text.index("58")) == 4
+    assert document.line(len(text) - 1) == 5
+
+
+@pytest.mark.parametrize(
+    ("mark", "codec"),
+    [
+        (codecs.BOM_UTF8, "utf-8"),
+        (codecs.BOM_UTF16_LE, "utf-16-le"),
+        (codecs.BOM_UTF16_BE, "utf-16-be"),
+        (codecs.BOM_UTF32_LE, "utf-32-le"),
+        (codecs.BOM_UTF32_BE, "utf-32-be"),
+    ],
+)
+def test_a_byte_order_mark_decides_and_stays(tmp_path: Path, mark: bytes, codec: str) -> None:
+    (document,) = load(write(tmp_path, mark + "Title\n\n58 élan".encode(codec)))
+    assert (document.text, document.encoding) == ("\ufeffTitle\n\n58 élan", codec)
+    assert document.title == "Title"
+
+
+@pytest.mark.parametrize(
+    ("text", "codec"), [(NOTE, "cp1252"), (RUSSIAN, "cp1251"), (RUSSIAN, "koi8-r")]
+)
+def test_old_encodings_are_found_and_recorded(tmp_path: Path, text: str, codec: str) -> None:
+    data = text.encode(codec)
+    (document,) = load(write(tmp_path, data))
+    assert document.encoding is not None
+    assert document.text.encode(document.encoding) == data
+    assert "1 234" in document.text or "Пятьдесят" in document.text
+
+
+@pytest.mark.parametrize(
+    ("data", "name", "reason"),
+    [
+        (b"", "a.txt", "no text"),
+        (b" \r\n\t", "a.md", "no text"),
+        (b"%PDF-1.7 ...", "a.txt", "PDF"),
+        (b"PK\x03\x04....", "a.docx", "zip"),
+        (bytes(range(256)) * 20, "a.bin", "not"),
+        (b"abc\x00def", "a.dat", "control character U\\+0000 at character 3"),
+        (codecs.BOM_UTF16_LE + b"\x00\xd8", "a.txt", "starts like utf-16-le"),
+    ],
+)
+def test_what_is_no_text_says_why(tmp_path: Path, data: bytes, name: str, reason: str) -> None:
+    with pytest.raises(LoadError, match=reason):
+        load(write(tmp_path, data, name))
+
+
+def test_a_text_file_may_hold_nul(tmp_path: Path) -> None:
+    (document,) = load(write(tmp_path, b"a\x00bc 58"))
+    assert document.text == "a\x00bc 58"
+
+
+@pytest.mark.parametrize(
+    ("text", "title"),
+    [
+        ("# The report #\n\nText.", "The report"),
+        ("Headline without stop\n\nText.", "Headline without stop"),
+        ("A first sentence.\nAnother.", "note"),
+        ("x" * 500 + "\nmore", "note"),
+        ("only line", "note"),
+    ],
+)
+def test_titles(tmp_path: Path, text: str, title: str) -> None:
+    assert load(write(tmp_path, text.encode()))[0].title == title
+
+
+def test_ids_are_stable_over_edits_and_differ_by_path(tmp_path: Path) -> None:
+    first = load(write(tmp_path, b"one 1"))[0]
+    second = load(write(tmp_path, b"two 2"))[0]
+    other = load(write(tmp_path, b"one 1", "other.txt"))[0]
+    assert first.id == second.id != other.id
+    assert first.sha256 == other.sha256 != second.sha256
+    assert len(first.id) == 16

@@ -1,0 +1,349 @@
+"""The rules of storage: one commit point, one writer, whole generations, nothing lost."""
+
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import TOY, TOY_RECIPE, Indexer, ToyEncoder
+
+from corpus import generations
+from corpus.errors import DamagedIndexError, LockedIndexError, NoIndexError, RecipeError
+from corpus.records import ModelIdentity
+from corpus.store import Snapshot, Writer
+from embeddings.search import Search
+
+
+def folder_of(tmp_path: Path) -> Path:
+    return tmp_path / "index"
+
+
+@pytest.fixture
+def docs(tmp_path: Path) -> Path:
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    for name in ("alpha", "beta", "gamma"):
+        (folder / f"{name}.txt").write_text(f"The {name} paper.\n\nIt says {name} is here. " * 4)
+    return folder
+
+
+def state(folder: Path) -> Any:
+    """All that an index answers from, for comparison."""
+    with Snapshot.open(folder) as snapshot:
+        summaries = [(s.id, s.title, s.passages) for s in snapshot.summaries()]
+        return snapshot.generation, summaries, sorted(p.name for p in snapshot.artefacts.iterdir())
+
+
+# 1. SQLite is the truth; FAISS and tantivy are derived.
+
+
+def test_derived_artefacts_are_rebuilt_from_the_truth(
+    toy_index: Indexer, docs: Path, tmp_path: Path, encoder: ToyEncoder
+) -> None:
+    toy_index(docs)
+    before = search_all(folder_of(tmp_path), encoder)
+    embedded = len(encoder.embedded)
+    with Snapshot.open(folder_of(tmp_path)) as snapshot:
+        damaged = snapshot.artefacts
+    (damaged / "vectors.faiss").write_bytes(b"garbage")
+    with pytest.raises(DamagedIndexError, match="vectors.faiss has 7 bytes.*citespan index"):
+        Snapshot.open(folder_of(tmp_path))
+    changes = toy_index()
+    assert (changes.added, changes.changed, changes.unchanged) == ([], [], 3)
+    assert search_all(folder_of(tmp_path), encoder) == before
+    assert len(encoder.embedded) == embedded
+
+
+def search_all(folder: Path, encoder: ToyEncoder) -> list[Any]:
+    with Snapshot.open(folder) as snapshot:
+        search = Search.open(snapshot, encoder)
+        return [
+            [(hit.passage.text, hit.score) for hit in search.search(question, 10)]
+            for question in ("alpha paper", "is beta here", "nothing")
+        ]
+
+
+# 2. Write, fsync, rename, then one transaction that names the generation.
+
+
+def test_every_file_is_flushed_before_it_gets_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[tuple[str, str]] = []
+    fsync, rename = os.fsync, Path.rename
+
+    def noted_fsync(descriptor: int) -> None:
+        events.append(("fsync", Path(os.readlink(f"/proc/self/fd/{descriptor}")).name))
+        fsync(descriptor)
+
+    def noted_rename(self: Path, target: Path) -> Path:
+        events.append(("rename", self.name))
+        return rename(self, target)
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(Path, "rename", noted_rename)
+
+    def fill(folder: Path) -> None:
+        (folder / "sub").mkdir()
+        (folder / "sub" / "a").write_text("a")
+        (folder / "b").write_text("b")
+
+    generations.publish(tmp_path / "00000001", fill)
+    renamed = events.index(("rename", "00000001.partial"))
+    flushed = {name for kind, name in events[:renamed] if kind == "fsync"}
+    assert flushed == {"a", "b", "sub", "manifest.json", "00000001.partial"}
+    assert events[renamed + 1] == ("fsync", tmp_path.name)
+    assert generations.verify_files(tmp_path / "00000001") == []
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[3])
+from conftest import TOY_RECIPE, ToyEncoder
+from corpus import generations, store
+from corpus.store import Writer
+from embeddings import build
+from qa.settings import model_pair
+from tokenizers import Tokenizer
+
+point, count = sys.argv[4], int(sys.argv[5])
+def die_after(calls, function):
+    left = [calls]
+    def wrapped(*arguments, **options):
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        left[0] -= 1
+        return function(*arguments, **options)
+    return wrapped
+
+if point == "fsync":
+    os.fsync = die_after(count, os.fsync)
+elif point == "rename":
+    Path.rename = die_after(count, Path.rename)
+elif point == "stage":
+    Writer.stage = die_after(count, Writer.stage)
+elif point == "vectors":
+    Writer.add_vectors = die_after(count, Writer.add_vectors)
+elif point == "transaction":
+    Writer._note = die_after(count, Writer._note)
+elif point == "sweep":
+    generations.sweep = die_after(count, generations.sweep)
+tokenizer = Tokenizer.from_file(str(model_pair("bundled").encoder.folder / "tokenizer.json"))
+tokenizer.no_truncation(); tokenizer.no_padding()
+with Writer.open(Path(sys.argv[1]), lambda: TOY_RECIPE) as writer:
+    build.update(writer, [Path(sys.argv[2])], ToyEncoder(tokenizer), max_bytes=2**20)
+"""
+
+
+@pytest.mark.parametrize(
+    ("point", "count"),
+    [("stage", 0), ("stage", 1), ("vectors", 0), ("fsync", 0), ("fsync", 3), ("fsync", 9),
+     ("rename", 0), ("transaction", 0), ("sweep", 1)],
+)  # fmt: skip
+def test_killed_anywhere_the_index_is_as_before_or_as_meant(
+    toy_index: Indexer, docs: Path, tmp_path: Path, point: str, count: int
+) -> None:
+    toy_index(docs)
+    before = state(folder_of(tmp_path))
+    (docs / "alpha.txt").write_text("The alpha paper was withdrawn entirely.")
+    (docs / "beta.txt").unlink()
+    (docs / "delta.txt").write_text("The delta paper. It is new.")
+
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, folder_of(tmp_path), docs, Path(__file__).parent,
+         point, str(count)],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+
+    after = state(folder_of(tmp_path))
+    meant = ["alpha", "delta", "gamma"]
+    titles = sorted(s[1] for s in after[1])
+    assert after == before or (titles == meant and after[0] == before[0] + 1)
+    assert (after != before) == (point == "sweep")
+
+    toy_index(docs)
+    finished = state(folder_of(tmp_path))
+    assert sorted(s[1] for s in finished[1]) == meant
+    left = sorted(p.name for p in (folder_of(tmp_path) / "generations").iterdir())
+    assert left == [f"{finished[0]:08}"]
+
+
+# 3. Old generations go when no reader holds them; a reader sees one generation, whole.
+
+
+def test_a_reader_keeps_its_generation(
+    toy_index: Indexer, docs: Path, tmp_path: Path, encoder: ToyEncoder
+) -> None:
+    toy_index(docs)
+    with Snapshot.open(folder_of(tmp_path)) as old:
+        search = Search.open(old, encoder)
+        before = [hit.passage.text for hit in search.search("beta", 3)]
+        (docs / "beta.txt").unlink()
+        toy_index(docs)
+        assert old.artefacts.exists()
+        assert [hit.passage.text for hit in search.search("beta", 3)] == before
+        assert len(old.summaries()) == 3
+        with Snapshot.open(folder_of(tmp_path)) as new:
+            assert len(new.summaries()) == 2
+        kept = old.artefacts
+    (docs / "gamma.txt").unlink()
+    toy_index(docs)
+    assert not kept.exists()
+
+
+# 4. A second writer waits, or says who holds the lock.
+
+
+def hold_lock(folder: Path, ready: Any, seconds: float) -> None:
+    with Writer.open(folder, lambda: TOY_RECIPE):
+        ready.set()
+        time.sleep(seconds)
+
+
+@pytest.fixture
+def holder(tmp_path: Path) -> Iterator[Any]:
+    context = multiprocessing.get_context("spawn")
+    ready = context.Event()
+    process = context.Process(target=hold_lock, args=(folder_of(tmp_path), ready, 3.0))
+    process.start()
+    assert ready.wait(60)
+    yield process
+    process.kill()
+    process.join()
+
+
+def test_a_second_writer_says_who_holds_the_lock(holder: Any, tmp_path: Path) -> None:
+    told: list[str] = []
+    with (
+        pytest.raises(LockedIndexError, match=f"process {holder.pid}"),
+        Writer.open(
+            folder_of(tmp_path), lambda: TOY_RECIPE, wait_seconds=0.2, notify=told.append
+        ),
+    ):
+        pass
+    assert len(told) == 1
+
+
+def test_a_second_writer_waits(holder: Any, tmp_path: Path) -> None:
+    with Writer.open(folder_of(tmp_path), lambda: TOY_RECIPE, wait_seconds=60) as writer:
+        assert writer.generation == 0
+
+
+# 5. The index opens from a folder that cannot be written to.
+
+
+def test_the_index_opens_read_only(
+    toy_index: Indexer, docs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    encoder: ToyEncoder,
+) -> None:  # fmt: skip
+    toy_index(docs)
+    expected = search_all(folder_of(tmp_path), encoder)
+    copy = tmp_path / "copy"
+    shutil.copytree(folder_of(tmp_path), copy)
+    for path in [*copy.rglob("*"), copy]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    files = {path: path.stat().st_mtime_ns for path in copy.rglob("*")}
+    # Root may write anywhere, so the answer of the operating system is given to it.
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert search_all(copy, encoder) == expected
+    assert {path: path.stat().st_mtime_ns for path in copy.rglob("*")} == files
+    for path in [*copy.rglob("*"), copy]:
+        path.chmod(0o755)
+
+
+# 6. What cannot be read says so.
+
+
+def test_no_index_names_the_command(tmp_path: Path) -> None:
+    with pytest.raises(NoIndexError, match="citespan index PATH"):
+        Snapshot.open(tmp_path)
+
+
+def test_another_schema_is_refused(toy_index: Indexer, docs: Path, tmp_path: Path) -> None:
+    toy_index(docs)
+    connection = sqlite3.connect(folder_of(tmp_path) / "index.sqlite")
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(RecipeError, match="schema 99, this version reads 1"):
+        Snapshot.open(folder_of(tmp_path))
+
+
+def test_other_models_are_refused(toy_index: Indexer, docs: Path, tmp_path: Path) -> None:
+    toy_index(docs)
+    with Snapshot.open(folder_of(tmp_path)) as snapshot:
+        snapshot.require_models(encoder=TOY, reader=TOY)
+        with pytest.raises(RecipeError, match=r"reader toy \(weights 0{12}\), but other"):
+            snapshot.require_models(encoder=TOY, reader=ModelIdentity("other", "1" * 64))
+
+
+@pytest.mark.parametrize("name", ["vectors.faiss", "vectors.json", "manifest.json", "lexical"])
+def test_a_missing_part_is_damage(
+    toy_index: Indexer, docs: Path, tmp_path: Path, name: str
+) -> None:
+    toy_index(docs)
+    with Snapshot.open(folder_of(tmp_path)) as snapshot:
+        part = snapshot.artefacts / name
+    shutil.rmtree(part) if part.is_dir() else part.unlink()
+    with pytest.raises(DamagedIndexError, match="citespan index"):
+        Snapshot.open(folder_of(tmp_path))
+    toy_index()
+    Snapshot.open(folder_of(tmp_path)).close()
+
+
+def test_a_broken_database_is_damage(toy_index: Indexer, docs: Path, tmp_path: Path) -> None:
+    toy_index(docs)
+    (folder_of(tmp_path) / "index.sqlite").write_bytes(b"no database" * 1000)
+    with pytest.raises(DamagedIndexError, match="cannot be read"):
+        Snapshot.open(folder_of(tmp_path))
+
+
+def test_passage_ids_are_never_reused(toy_index: Indexer, docs: Path, tmp_path: Path) -> None:
+    def ids() -> set[int]:
+        connection = sqlite3.connect(folder_of(tmp_path) / "index.sqlite")
+        return {id_ for (id_,) in connection.execute("SELECT id FROM passages")}
+
+    toy_index(docs)
+    seen = ids()
+    for n in range(3):
+        (docs / "gamma.txt").write_text(f"Text number {n}.")
+        toy_index(docs)
+        current = ids()
+        assert not (current - seen) & seen
+        seen |= current
+    (docs / "gamma.txt").unlink()
+    toy_index(docs)
+    (docs / "delta.txt").write_text("New text.")
+    toy_index(docs)
+    assert len(ids() - seen) == 1
+
+
+def test_text_with_nul_and_astral_characters_comes_back_whole(
+    toy_index: Indexer, docs: Path, tmp_path: Path
+) -> None:
+    text = "Zero\x00byte 😀 e\u0301 שלום \u2028 end."
+    (docs / "odd.txt").write_text(text, newline="")
+    toy_index(docs)
+    with Snapshot.open(folder_of(tmp_path)) as snapshot:
+        document = snapshot.document(snapshot.find("odd.txt"))
+    assert document.text == text
+
+
+def test_the_manifest_is_json_without_surprises(
+    toy_index: Indexer, docs: Path, tmp_path: Path
+) -> None:
+    toy_index(docs)
+    with Snapshot.open(folder_of(tmp_path)) as snapshot:
+        manifest = json.loads((snapshot.artefacts / "manifest.json").read_text())
+    assert {"vectors.faiss", "vectors.json", "derived.json"} <= set(manifest["files"])
+    assert all(len(entry["sha256"]) == 64 for entry in manifest["files"].values())
