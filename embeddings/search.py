@@ -1,6 +1,5 @@
 """Hybrid search: dense and lexical, fused into one total order."""
 
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -15,6 +14,9 @@ __all__ = ["Hit", "Search", "fuse"]
 
 _DEPTH = 100
 """How many candidates each of the two searches gives, at least."""
+_DENSE_SPREAD = 0.5
+"""Inner products of the best and the worst of 200 candidates among 7,000 passages lie further
+apart than this for more than nine questions in ten (median .68)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,26 +87,25 @@ def lexical_folder(generation: Path) -> Path:
 
 
 def fuse(dense: Scored, lexical: Scored, dense_weight: float) -> Scored:
-    """The weighted mean of both scores, each stretched to [0, 1] over its candidates.
+    """The weighted mean of both scores, each brought to [0, 1]; best first, a total order.
 
-    Min-max fusion (Lee 1997). A passage that one search did not score gets 0
-    from it.
+    Inner products are stretched between their lowest and highest, as in min-max
+    fusion (Lee 1997), but never as if they lay further apart than in a large
+    collection: in a folder of two files the second is not worthless. BM25
+    scores, which start at 0, are divided by the highest. A passage that one
+    search did not score gets 0 from it.
     """
     scores: dict[int, float] = {}
-    for scored, weight in ((dense, dense_weight), (lexical, 1 - dense_weight)):
-        for id_, score in _stretched(scored):
-            scores[id_] = scores.get(id_, 0.0) + weight * score
+    if dense:
+        best = max(score for _, score in dense)
+        spread = max(best - min(score for _, score in dense), _DENSE_SPREAD)
+        for id_, score in dense:
+            scores[id_] = dense_weight * (1 - (best - score) / spread)
+    if lexical:
+        best = max(score for _, score in lexical)
+        for id_, score in lexical:
+            scores[id_] = scores.get(id_, 0.0) + (1 - dense_weight) * score / best
     return sorted(scores.items(), key=lambda pair: (-pair[1], pair[0]))
-
-
-def _stretched(scored: Scored) -> Scored:
-    if not scored:
-        return []
-    values = [score for _, score in scored]
-    low, high = min(values), max(values)
-    with suppress(ZeroDivisionError):
-        return [(id_, (score - low) / (high - low)) for id_, score in scored]
-    return [(id_, 1.0) for id_, _ in scored]
 
 
 def _ranks(scored: Scored) -> dict[int, int]:

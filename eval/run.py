@@ -21,7 +21,7 @@ from qa.gold import Article, read_squad
 from qa.indexing import index_files
 from qa.pipeline import Pipeline
 
-__all__ = ["Gold", "Outcome", "measure", "summary", "write_articles"]
+__all__ = ["Gold", "Outcome", "measure", "summary", "write_articles", "write_paragraphs"]
 
 _SEPARATOR = "\n\n"
 
@@ -69,6 +69,13 @@ def write_articles(articles: Sequence[Article], folder: Path) -> list[Gold]:
         path.write_text(text, encoding="utf-8", newline="")
         gold.extend(_gold(article, document_id(path)))
     return gold
+
+
+def write_paragraphs(articles: Sequence[Article], folder: Path) -> list[Gold]:
+    """Write each paragraph as a text file of its own; otherwise as `write_articles`."""
+    return write_articles(
+        [Article(a.title, (paragraph,)) for a in articles for paragraph in a.paragraphs], folder
+    )
 
 
 def _gold(article: Article, document: str) -> Iterator[Gold]:
@@ -151,7 +158,7 @@ def main() -> None:
     folders = [arguments.work / "gold"]
     for path in arguments.distractors:
         folders.append(arguments.work / path.name.split(".")[0])
-        write_articles(_split_up(read_squad(path)), folders[-1])
+        write_paragraphs(read_squad(path), folders[-1])
     index_files(arguments.work / "index", folders, models=arguments.models)
     with Pipeline.open(arguments.work / "index") as pipeline:
         outcomes = list(measure(pipeline, gold[: arguments.limit]))
@@ -159,11 +166,6 @@ def main() -> None:
         lines = (json.dumps(asdict(outcome)) + "\n" for outcome in outcomes)
         arguments.outcomes.write_text("".join(lines), encoding="utf-8")
     print(json.dumps(summary(outcomes), indent=1))
-
-
-def _split_up(articles: Sequence[Article]) -> list[Article]:
-    """Each paragraph as an article of its own."""
-    return [Article(a.title, (paragraph,)) for a in articles for paragraph in a.paragraphs]
 
 
 if __name__ == "__main__":

@@ -25,8 +25,8 @@ __all__ = ["Answer", "Citation", "IndexState", "Pipeline", "Result", "Seconds", 
 
 _SPANS_PER_PASSAGE = 5
 _CITATION_MARGIN = 6.0
-"""How far, in logits, an equal answer elsewhere may score below the best one and still be cited.
-Further down, the same words mostly stand there by chance."""
+"""How far, in the reader's logits, an equal answer elsewhere may lie below the best one and still
+be cited. Further down, the same words mostly stand there by chance."""
 _MARKUP = "*_`#>|~"
 
 
@@ -261,7 +261,7 @@ class Pipeline:
 
     def _answer(self, group: Sequence[Span]) -> Answer:
         best = group[0]
-        cited = [span for span in group if span.score >= best.score - _CITATION_MARGIN]
+        cited = [span for span in group if span.margin >= best.margin - _CITATION_MARGIN]
         return Answer(
             text=best.text,
             confidence=self._calibration.confidence(best.score),

@@ -108,6 +108,8 @@ def best_spans(
         Best first; equal scores in order of position, so that the order is total.
     """
     tokens = len(window.offsets)
+    if tokens == 0:
+        return []
     starts = start_logits[window.first : window.first + tokens].astype(np.float64)
     ends = end_logits[window.first : window.first + tokens].astype(np.float64)
     null_score = float(start_logits[0]) + float(end_logits[0])
@@ -120,8 +122,6 @@ def best_spans(
 
     # Everything that ties with the n-th best stays in, so that the sort below decides, not chance.
     keep = min(n, int(np.isfinite(flat).sum()))
-    if keep == 0:
-        return []
     threshold = np.partition(flat, len(flat) - keep)[len(flat) - keep]
     candidates = np.flatnonzero(flat >= threshold)
     candidates = candidates[np.lexsort((candidates, -flat[candidates]))][:keep]

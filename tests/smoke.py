@@ -17,7 +17,9 @@ def run(*command: str | Path, cwd: Path) -> str:
     # A user has nothing of ours in the environment, and the checkout is not on the path.
     env = {k: v for k, v in os.environ.items() if not k.startswith(("CITESPAN", "PYTHON"))}
     env["CITESPAN_CACHE"] = str(cwd / "cache")
-    return subprocess.run(command, cwd=cwd, env=env, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return subprocess.run(
+        command, cwd=cwd, env=env, check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
 
 
 def main() -> None:

@@ -35,9 +35,7 @@ def age(folder: Path) -> None:
         os.utime(path, (1_600_000_000, 1_600_000_000))
 
 
-def test_indexing_again_embeds_nothing(
-    toy_index: Indexer, docs: Path, encoder: ToyEncoder
-) -> None:
+def test_indexing_again_embeds_nothing(toy_index: Indexer, docs: Path, encoder: ToyEncoder) -> None:
     first = toy_index(docs)
     assert sorted(path.name for path in first.added) == ["long.txt", "short.md"]
     assert first.embedded == first.passages == len(encoder.embedded) > 4
@@ -151,16 +149,12 @@ def test_a_lost_root_deletes_nothing(
     assert titles(tmp_path) == ["b", "c"]
 
 
-def test_an_unreadable_file_stops_nothing(
-    toy_index: Indexer, docs: Path, tmp_path: Path
-) -> None:
+def test_an_unreadable_file_stops_nothing(toy_index: Indexer, docs: Path, tmp_path: Path) -> None:
     toy_index(docs)
     (docs / "long.txt").write_bytes(b"\x89PNG now an image")
     (docs / "good.txt").write_text("A good file.")
     changes = toy_index(docs)
-    assert changes.failed == {
-        docs / "long.txt": "is a PNG image, which this version does not read"
-    }
+    assert changes.failed == {docs / "long.txt": "is a PNG image, which this version does not read"}
     assert [p.name for p in changes.added] == ["good.txt"]
     assert titles(tmp_path) == ["good", "Short"], "its old passages left the index"
     assert list(toy_index(docs).failed) == [docs / "long.txt"], "it is still said"
@@ -229,9 +223,7 @@ def test_amending_equals_building_afresh(
         assert dict(old) == pytest.approx(dict(new), abs=0.05)
 
 
-def test_many_deletions_build_afresh(
-    toy_index: Indexer, docs: Path, tmp_path: Path
-) -> None:
+def test_many_deletions_build_afresh(toy_index: Indexer, docs: Path, tmp_path: Path) -> None:
     for n in range(30):
         (docs / f"more{n}.txt").write_text(f"More text number{n}.")
     toy_index(docs)
@@ -242,9 +234,7 @@ def test_many_deletions_build_afresh(
         assert '"tombstones": 0' in (snapshot.artefacts / "derived.json").read_text()
 
 
-def test_vectors_nobody_names_are_removed(
-    toy_index: Indexer, docs: Path, tmp_path: Path
-) -> None:
+def test_vectors_nobody_names_are_removed(toy_index: Indexer, docs: Path, tmp_path: Path) -> None:
     toy_index(docs)
     (docs / "long.txt").write_text("Now short.")
     toy_index(docs)

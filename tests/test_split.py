@@ -1,5 +1,6 @@
 """Laws of the passage splitter, and the cases that plain splitters get wrong."""
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -9,9 +10,9 @@ from hypothesis import strategies as st
 from corpus.split import sentence_around, split
 
 WORDS = st.sampled_from(
-    ["Peter R. Neumann", "U.S. Army.", "Dr. Ng", "é", "😀", "e\u0301", "שלום", "\f", "\r\n", "\r",
-     "\n\n", ". ", "? ", "# Title\n", "- item\n", "| a | b |\n", "\ufeff", "\x00", "\u200b", "中文。",
-     "x" * 90, "3.14", "word ", "Another sentence follows here. "]
+    ["Peter R. Neumann", "U.S. Army.", "Dr. Ng", "é", "😀", "e\u0301", "שלום", "\f", "\r\n",
+     "\r", "\n\n", ". ", "? ", "# Title\n", "- item\n", "| a | b |\n", "\ufeff", "\x00", "\u200b",
+     "中文。", "x" * 90, "3.14", "word ", "Another sentence follows here. "]
 )  # fmt: skip
 TEXTS = st.one_of(st.text(max_size=400), st.lists(WORDS, max_size=80).map("".join))
 LONG = 200
@@ -46,7 +47,7 @@ def test_every_passage_adds_something_new(
     tokenizer: Any, text: str, max_tokens: int, overlap: int
 ) -> None:
     extents = split(text, tokenizer, max_tokens=max_tokens, overlap_tokens=overlap)
-    for (start, end), (next_start, next_end) in zip(extents, extents[1:], strict=False):
+    for (start, end), (next_start, next_end) in pairwise(extents):
         assert start < next_start
         assert end < next_end
         repeated = text[next_start:end] if next_start < end else ""
@@ -100,7 +101,7 @@ def test_a_passage_prefers_to_end_with_a_paragraph(tokenizer: Any) -> None:
 def test_neighbours_overlap_in_whole_sentences(tokenizer: Any) -> None:
     text = " ".join(f"Sentence number {n} says a little." for n in range(40))
     extents = split(text, tokenizer, max_tokens=40, overlap_tokens=10)
-    for (_, end), (start, _) in zip(extents, extents[1:], strict=False):
+    for (_, end), (start, _) in pairwise(extents):
         assert text[start:end].startswith("Sentence number")
         assert text[start:end].endswith("little.")
 

@@ -55,7 +55,7 @@ def test_derived_artefacts_are_rebuilt_from_the_truth(
     with Snapshot.open(folder_of(tmp_path)) as snapshot:
         damaged = snapshot.artefacts
     (damaged / "vectors.faiss").write_bytes(b"garbage")
-    with pytest.raises(DamagedIndexError, match="vectors.faiss has 7 bytes.*citespan index"):
+    with pytest.raises(DamagedIndexError, match=r"vectors.faiss has 7 bytes.*citespan index"):
         Snapshot.open(folder_of(tmp_path))
     changes = toy_index()
     assert (changes.added, changes.changed, changes.unchanged) == ([], [], 3)
@@ -82,7 +82,7 @@ def test_every_file_is_flushed_before_it_gets_its_name(
     fsync, rename = os.fsync, Path.rename
 
     def noted_fsync(descriptor: int) -> None:
-        events.append(("fsync", Path(os.readlink(f"/proc/self/fd/{descriptor}")).name))
+        events.append(("fsync", Path(f"/proc/self/fd/{descriptor}").readlink().name))
         fsync(descriptor)
 
     def noted_rename(self: Path, target: Path) -> Path:
@@ -227,9 +227,7 @@ def test_a_second_writer_says_who_holds_the_lock(holder: Any, tmp_path: Path) ->
     told: list[str] = []
     with (
         pytest.raises(LockedIndexError, match=f"process {holder.pid}"),
-        Writer.open(
-            folder_of(tmp_path), lambda: TOY_RECIPE, wait_seconds=0.2, notify=told.append
-        ),
+        Writer.open(folder_of(tmp_path), lambda: TOY_RECIPE, wait_seconds=0.2, notify=told.append),
     ):
         pass
     assert len(told) == 1

@@ -31,9 +31,7 @@ def brute_force(ids: Any, values: Any, query: Any, k: int) -> list[tuple[int, fl
 
 
 @settings(deadline=None, max_examples=60)
-@given(
-    n=st.integers(0, 60), k=st.integers(1, 80), seed=st.integers(0, 999), copies=st.booleans()
-)
+@given(n=st.integers(0, 60), k=st.integers(1, 80), seed=st.integers(0, 999), copies=st.booleans())
 def test_search_equals_brute_force(n: int, k: int, seed: int, copies: bool) -> None:
     rng = np.random.default_rng(seed)
     values = unit(rng, n, 8)
@@ -64,9 +62,7 @@ def test_removing_and_adding_equal_a_fresh_index(tmp_path: Path) -> None:
     assert found == brute_force(ids[40:], values[40:], query, 20)
 
 
-def test_a_large_index_reports_its_recall(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_large_index_reports_its_recall(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vectors, "_FLAT_LIMIT", 500)
     rng = np.random.default_rng(2)
     centres = unit(rng, 60, 32)

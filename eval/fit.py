@@ -1,0 +1,80 @@
+"""Fit confidence and the no-answer threshold on gold questions.
+
+    python -m eval.fit gold.json --distractors more.json --work /tmp/fit
+
+A third of the articles is left out of the corpus, so that their questions have
+no answer in it. What is fitted is the probability that the best answer has an
+F1 of at least one half.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from eval.run import Gold, Outcome, measure, write_articles, write_paragraphs
+from qa.calibration import Calibration, best_threshold, fit
+from qa.gold import read_squad
+from qa.indexing import index_files
+from qa.pipeline import Pipeline
+from qa.settings import model_pair
+
+__all__ = ["calibrate"]
+
+_RIGHT_F1 = 0.5
+_UNANSWERABLE_SHARE = 1 / 3
+
+
+def calibrate(outcomes: Sequence[Outcome], answerable: Sequence[bool]) -> Calibration:
+    """The calibration that fits these outcomes.
+
+    Args:
+        outcomes: one a question; those without any span are left out.
+        answerable: whether the corpus answers each question.
+    """
+    pairs = [(o, a) for o, a in zip(outcomes, answerable, strict=True) if o.best]
+    f1s = [outcome.f1 if has_answer else 0.0 for outcome, has_answer in pairs]
+    slope, intercept = fit([o.score for o, _ in pairs], [float(f1 >= _RIGHT_F1) for f1 in f1s])
+    fitted = Calibration(slope, intercept, threshold=0.0)
+    threshold = best_threshold(
+        [fitted.confidence(outcome.score) for outcome, _ in pairs],
+        f1s,
+        [has_answer for _, has_answer in pairs],
+        unanswerable_share=_UNANSWERABLE_SHARE,
+    )
+    return Calibration(slope, intercept, threshold)
+
+
+def main() -> None:
+    """Fit, print the calibration, and write it beside the reader when asked to."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
+    parser.add_argument("gold", type=Path, help="SQuAD JSON")
+    parser.add_argument("--distractors", type=Path, action="append", default=[])
+    parser.add_argument("--work", type=Path, required=True, help="folder for documents and index")
+    parser.add_argument("--models", default="bundled")
+    parser.add_argument("--write", action="store_true", help="write calibration.json")
+    arguments = parser.parse_args()
+
+    articles = [a for a in read_squad(arguments.gold) if any(p.questions for p in a.paragraphs)]
+    indexed = [article for number, article in enumerate(articles) if number % 3 < 2]
+    left_out = [article for number, article in enumerate(articles) if number % 3 == 2]
+    gold: list[Gold] = write_articles(indexed, arguments.work / "gold")
+    held_back = write_articles(left_out, arguments.work / "held-back")
+    folders = [arguments.work / "gold"]
+    for path in arguments.distractors:
+        folders.append(arguments.work / path.name.split(".")[0])
+        write_paragraphs(read_squad(path), folders[-1])
+    index_files(arguments.work / "index", folders, models=arguments.models)
+    with Pipeline.open(arguments.work / "index") as pipeline:
+        outcomes = list(measure(pipeline, [*gold, *held_back]))
+    calibration = calibrate(
+        outcomes, [bool(item.golds) for item in gold] + [False] * len(held_back)
+    )
+    print(json.dumps(asdict(calibration), indent=1))
+    if arguments.write:
+        calibration.save(model_pair(arguments.models).reader.folder / "calibration.json")
+
+
+if __name__ == "__main__":
+    main()
