@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch.nn import functional
-from transformers import AutoModelForQuestionAnswering, AutoTokenizer
+from transformers import AutoConfig, AutoModelForQuestionAnswering, AutoTokenizer
 
-from corpus.errors import InputError
+from corpus.errors import InputError, ModelError
 from qa.answers import exact_match, f1, normalise
 from qa.gold import Article, Paragraph, Question, read_squad
 from qa.spans import Window, best_spans, windows
@@ -28,6 +28,13 @@ from qa.spans import Window, best_spans, windows
 __all__ = ["Recipe", "TrainingSet", "train_reader"]
 
 _CHECKPOINT = "checkpoint.pt"
+_REPORT_STEPS = 50
+_DROPOUTS = (
+    "hidden_dropout_prob", "attention_probs_dropout_prob",  # BERT and most others
+    "dropout", "attention_dropout",  # DistilBERT
+    "embedding_dropout", "mlp_dropout",  # ModernBERT
+)  # fmt: skip
+"""What the architectures call it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,93 +121,132 @@ def train_reader(
 
     Raises:
         InputError: a file cannot be read, or the checkpoint in `out` is another run's.
+        ModelError: there is no model in `base`.
     """
+    if not (base / "config.json").is_file():
+        raise ModelError(f"{base} has no config.json; expected a model folder to start from")
     torch.manual_seed(recipe.seed)
-    tokenizer = AutoTokenizer.from_pretrained(base)
+    model, tokenizer = _base_model(base, recipe.dropout)
     backend = tokenizer.backend_tokenizer
-    backend.no_truncation()
-    backend.no_padding()
-    model = AutoModelForQuestionAnswering.from_pretrained(
-        base, hidden_dropout_prob=recipe.dropout, attention_probs_dropout_prob=recipe.dropout
-    )
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model.to(device)
-
     sets = [(entry, read_squad(entry.path)) for entry in train]
     held_out = read_squad(validation)
+
     batches = _epoch(sets, backend, recipe, 0)
-    total_steps = round(recipe.epochs * len(batches))
-
-    optimizer = torch.optim.AdamW(
-        _parameter_groups(model, recipe.weight_decay), lr=recipe.learning_rate, fused=True
-    )
-    warmup_steps = max(1, round(recipe.warmup * total_steps))
-    scheduler = torch.optim.lr_scheduler.LambdaLR(
-        optimizer,
-        lambda step: min(
-            (step + 1) / warmup_steps, max(0.0, (total_steps - step) / (total_steps - warmup_steps))
-        ),
-    )
-
-    identity = json.dumps(
-        [asdict(recipe), [(entry.path.name, entry.share) for entry in train]], sort_keys=True
-    )
+    names = [(entry.path.name, entry.share) for entry in train]
     out.mkdir(parents=True, exist_ok=True)
-    checkpoint = out / _CHECKPOINT
-    first_epoch, done = 0, 0
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True, map_location=device)
-        if state["identity"] != identity:
-            raise InputError(f"{checkpoint} belongs to another run; delete it to start afresh")
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        scheduler.load_state_dict(state["scheduler"])
-        first_epoch, done = state["epoch"], state["done"]
+    run = _Run(model, recipe, round(recipe.epochs * len(batches)), out / _CHECKPOINT, names)
+    first_epoch, done = run.resume()
+    if (first_epoch, done) != (0, 0):
         report(f"resumed at epoch {first_epoch + 1}, step {done}")
 
     figures: dict[str, float] = {}
-    epochs = math.ceil(recipe.epochs)
-    for epoch in range(first_epoch, epochs):
+    for epoch in range(first_epoch, math.ceil(recipe.epochs)):
         if epoch > 0:
             batches = _epoch(sets, backend, recipe, epoch)
-        if epoch + 1 > recipe.epochs:
-            batches = batches[: round((recipe.epochs - epoch) * len(batches))]
-        model.train()
-        started, saved, tokens, running = time.monotonic(), time.monotonic(), 0, 0.0
-        for step in range(done, len(batches)):
-            loss = _loss(model, batches[step], device)
-            loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            scheduler.step()
-            optimizer.zero_grad(set_to_none=True)
-
-            tokens += sum(len(example.window.input_ids) for example in batches[step])
-            running = loss.item() if step == done else 0.98 * running + 0.02 * loss.item()
-            now = time.monotonic()
-            if (step + 1) % 50 == 0 or step + 1 == len(batches):
-                speed = tokens / (now - started)
-                left = (now - started) / (step + 1 - done) * (len(batches) - step - 1)
-                report(
-                    f"epoch {epoch + 1}/{epochs}  step {step + 1}/{len(batches)}"
-                    f"  loss {running:.3f}  {speed:,.0f} tokens/s  {left / 60:.0f} min left"
-                )
-            if now - saved > checkpoint_seconds:
-                _save_checkpoint(checkpoint, identity, model, optimizer, scheduler, epoch, step + 1)
-                saved = now
+        share = min(1.0, recipe.epochs - epoch)
+        run.epoch(epoch, batches[: round(share * len(batches))], done, checkpoint_seconds, report)
         done = 0
-        _save_checkpoint(checkpoint, identity, model, optimizer, scheduler, epoch + 1, 0)
         figures = evaluate(model, backend, held_out, recipe)
         report(f"epoch {epoch + 1}: " + "  ".join(f"{k} {v:.1f}" for k, v in figures.items()))
 
-    if not figures:
-        figures = evaluate(model, backend, held_out, recipe)
+    figures = figures or evaluate(model, backend, held_out, recipe)
     model.half().save_pretrained(out)
     tokenizer.save_pretrained(out)
-    record = {"recipe": asdict(recipe), "validation": figures, "train": json.loads(identity)[1]}
+    record = {"recipe": asdict(recipe), "validation": figures, "train": names}
     (out / "training.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    checkpoint.unlink()
+    run.checkpoint.unlink()
     return figures
+
+
+class _Run:
+    """The state of a run: what a checkpoint holds."""
+
+    def __init__(
+        self,
+        model: Any,
+        recipe: Recipe,
+        total_steps: int,
+        checkpoint: Path,
+        names: list[tuple[str, float]],
+    ) -> None:
+        self.checkpoint = checkpoint
+        self._identity = json.dumps([asdict(recipe), names], sort_keys=True)
+        self._model = model
+        self._device = next(model.parameters()).device
+        self._optimizer = torch.optim.AdamW(
+            _parameter_groups(model, recipe.weight_decay), lr=recipe.learning_rate, fused=True
+        )
+        warmup = max(1, round(recipe.warmup * total_steps))
+        self._scheduler = torch.optim.lr_scheduler.LambdaLR(
+            self._optimizer,
+            lambda step: min(
+                (step + 1) / warmup, max(0, total_steps - step) / max(1, total_steps - warmup)
+            ),
+        )
+
+    def epoch(
+        self,
+        epoch: int,
+        batches: Sequence[Sequence[_Example]],
+        done: int,
+        checkpoint_seconds: float,
+        report: Callable[[str], None],
+    ) -> None:
+        """Learn from the batches after the first `done`."""
+        self._model.train()
+        started = saved = time.monotonic()
+        tokens, running = 0, 0.0
+        for step, batch in enumerate(batches[done:], done + 1):
+            loss = self._step(batch)
+            running = loss if step == done + 1 else 0.98 * running + 0.02 * loss
+            tokens += sum(len(example.window.input_ids) for example in batch)
+            now = time.monotonic()
+            if step % _REPORT_STEPS == 0 or step == len(batches):
+                left = (now - started) / (step - done) * (len(batches) - step)
+                report(
+                    f"epoch {epoch + 1}  step {step}/{len(batches)}  loss {running:.3f}"
+                    f"  {tokens / (now - started):,.0f} tokens/s  {left / 60:.0f} min left"
+                )
+            if now - saved > checkpoint_seconds:
+                self._save(epoch, step)
+                saved = now
+        self._save(epoch + 1, 0)
+
+    def resume(self) -> tuple[int, int]:
+        """The epoch, from 0, and the number of its batches that a killed run had done."""
+        if not self.checkpoint.exists():
+            return 0, 0
+        state = torch.load(self.checkpoint, weights_only=True, map_location=self._device)
+        if state["identity"] != self._identity:
+            raise InputError(f"{self.checkpoint} belongs to another run; delete it to start afresh")
+        self._model.load_state_dict(state["model"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._scheduler.load_state_dict(state["scheduler"])
+        torch.set_rng_state(state["random"].cpu())
+        return state["epoch"], state["done"]
+
+    def _step(self, batch: Sequence[_Example]) -> float:
+        loss = _loss(self._model, batch, self._device)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self._model.parameters(), 1.0)
+        self._optimizer.step()
+        self._scheduler.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        return loss.item()
+
+    def _save(self, epoch: int, done: int) -> None:
+        partial = self.checkpoint.with_suffix(".partial")
+        state = {
+            "identity": self._identity,
+            "model": self._model.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "scheduler": self._scheduler.state_dict(),
+            "random": torch.get_rng_state(),
+            "epoch": epoch,
+            "done": done,
+        }
+        torch.save(state, partial)
+        partial.replace(self.checkpoint)
 
 
 def evaluate(
@@ -375,19 +421,14 @@ def _parameter_groups(model: Any, weight_decay: float) -> list[dict[str, Any]]:
     ]
 
 
-def _save_checkpoint(
-    path: Path, identity: str, model: Any, optimizer: Any, scheduler: Any, epoch: int, done: int
-) -> None:
-    partial = path.with_suffix(".partial")
-    torch.save(
-        {
-            "identity": identity,
-            "model": model.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "scheduler": scheduler.state_dict(),
-            "epoch": epoch,
-            "done": done,
-        },
-        partial,
-    )
-    partial.replace(path)
+def _base_model(base: Path, dropout: float) -> tuple[Any, Any]:
+    """The model, with a fresh head where it has none, and its tokenizer, which cuts nothing."""
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
+    config = AutoConfig.from_pretrained(base)
+    for name in _DROPOUTS:
+        if hasattr(config, name):
+            setattr(config, name, dropout)
+    model = AutoModelForQuestionAnswering.from_pretrained(base, config=config, dtype=torch.float32)
+    return model.to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer

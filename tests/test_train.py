@@ -1,0 +1,201 @@
+"""Training learns, resumes where it was killed, and makes what the pipeline can use."""
+
+import json
+import lzma
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import citespan
+
+from corpus.errors import GoldError, InputError
+from embeddings.runtime import ModelSource, export
+from qa import train as training
+from qa.gold import read_squad
+from qa.reader import Reader
+from qa.settings import model_pair
+from qa.train import Recipe, TrainingSet, train_reader
+
+COLOURS = ["red", "green", "blue", "white", "black", "brown", "silver", "golden"]
+THINGS = ["door", "boat", "house", "car", "hat", "coat", "stone", "bird"]
+
+
+def squad(path: Path, *, seed: int, n: int = 60) -> Path:
+    """Questions on the colour of things, two paragraphs an article."""
+    rng = np.random.default_rng(seed)
+    articles = []
+    for number in range(n):
+        first, second = (THINGS[i] for i in rng.choice(len(THINGS), 2, replace=False))
+        paragraphs = []
+        for thing in (first, second):
+            colour = COLOURS[rng.integers(len(COLOURS))]
+            context = f"It was late. The {thing} was {colour} and very old."
+            start = context.index(colour)
+            paragraphs.append(
+                {
+                    "context": context,
+                    "qas": [
+                        {
+                            "id": f"{number}-{thing}",
+                            "question": f"What colour was the {thing}?",
+                            "answers": [{"text": colour, "answer_start": start}],
+                        }
+                    ],
+                }
+            )
+        articles.append({"title": f"Article {number}", "paragraphs": paragraphs})
+    path.write_text(json.dumps({"data": articles}))
+    return path
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random BERT with the bundled tokenizer."""
+    import torch
+    from transformers import AutoTokenizer, BertConfig, BertModel
+
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("base")
+    config = BertConfig(
+        hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64
+    )
+    BertModel(config).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(model_pair("bundled").encoder.folder).save_pretrained(folder)
+    return folder
+
+
+RECIPE = Recipe(epochs=1.5, learning_rate=5e-3, batch_size=8, max_tokens=64, stride=16)
+
+
+def weights(folder: Path) -> dict[str, Any]:
+    from safetensors.numpy import load_file
+
+    return load_file(folder / "model.safetensors")
+
+
+def run(base: Path, tmp_path: Path, out: str, recipe: Recipe = RECIPE, **options: Any) -> Any:
+    sets = [TrainingSet(squad(tmp_path / "train.json", seed=1))]
+    validation = squad(tmp_path / "dev.json", seed=2, n=10)
+    return train_reader(
+        sets, validation, base, tmp_path / out, recipe, report=lambda _: None, **options
+    )
+
+
+def test_training_learns_and_the_pipeline_reads(base: Path, tmp_path: Path) -> None:
+    recipe = Recipe(epochs=6, learning_rate=5e-3, batch_size=8, max_tokens=64, stride=16)
+    figures = run(base, tmp_path, "out", recipe)
+    assert figures["f1"] > 60
+    assert all(tensor.dtype == np.float16 for tensor in weights(tmp_path / "out").values())
+    reader = Reader(export(ModelSource("mine", tmp_path / "out"), "reader", precision="float32"))
+    text = "It was late. The boat was green and very old."
+    (spans,) = reader.read("What colour was the boat?", [text], n=1)
+    assert text[spans[0].start : spans[0].end] == "green"
+
+
+def test_a_killed_run_resumes_to_the_same_weights(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(base, tmp_path, "whole")
+    loss, calls = training._loss, [0]
+
+    def dying(*arguments: Any) -> Any:
+        calls[0] += 1
+        if calls[0] in {7, 20}:
+            raise KeyboardInterrupt
+        return loss(*arguments)
+
+    monkeypatch.setattr(training, "_loss", dying)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            run(base, tmp_path, "killed", checkpoint_seconds=0.0)
+        assert (tmp_path / "killed" / "checkpoint.pt").exists()
+    run(base, tmp_path, "killed", checkpoint_seconds=0.0)
+    assert not (tmp_path / "killed" / "checkpoint.pt").exists()
+    one, other = weights(tmp_path / "whole"), weights(tmp_path / "killed")
+    assert one.keys() == other.keys()
+    for name, tensor in one.items():
+        np.testing.assert_array_equal(tensor, other[name], err_msg=name)
+
+
+def test_another_runs_checkpoint_is_refused(base: Path, tmp_path: Path) -> None:
+    import torch
+
+    (tmp_path / "out").mkdir()
+    torch.save({"identity": "another"}, tmp_path / "out" / "checkpoint.pt")
+    with pytest.raises(InputError, match="belongs to another run"):
+        run(base, tmp_path, "out")
+
+
+def test_an_epoch_follows_from_the_seed(base: Path, tmp_path: Path, tokenizer: Any) -> None:
+    path = squad(tmp_path / "train.json", seed=1)
+    sets = [(TrainingSet(path, 0.5), read_squad(path))]
+
+    def ids(recipe: Recipe, epoch: int) -> list[list[int]]:
+        batches = training._epoch(sets, tokenizer, recipe, epoch)
+        return [e.window.input_ids.tolist() for batch in batches for e in batch]
+
+    assert ids(RECIPE, 0) == ids(RECIPE, 0) != ids(RECIPE, 1)
+
+
+def test_examples_point_at_their_answers(tmp_path: Path, tokenizer: Any) -> None:
+    path = squad(tmp_path / "train.json", seed=1)
+    sets = [(TrainingSet(path), read_squad(path))]
+    recipe = Recipe(batch_size=8, max_tokens=64, stride=16, negatives=1.0)
+    batches = training._epoch(sets, tokenizer, recipe, 0)
+    examples = [example for batch in batches for example in batch]
+    answers = [tokenizer.decode(e.window.input_ids[e.start : e.end + 1].tolist()) for e in examples]
+    assert {answer for answer in answers if answer} == set(COLOURS)
+    unanswerable = [e for e, answer in zip(examples, answers, strict=True) if not answer]
+    assert all((e.start, e.end) == (0, 0) for e in unanswerable)
+    # Every question also came with a paragraph that does not hold its answer, where there is one.
+    assert len(examples) * 0.4 < len(unanswerable) <= len(examples) / 2
+
+
+def test_the_command(base: Path, tmp_path: Path) -> None:
+    train, dev = squad(tmp_path / "t.json", seed=1), squad(tmp_path / "d.json", seed=2, n=5)
+    arguments = ["train", "reader", "--train", f"{train}@0.5", "--validation", dev, "--base", base]
+    done = citespan(*arguments, "--out", tmp_path / "out", "--epochs", "1", "--json")
+    assert done.returncode == 0, done.stderr
+    assert list(json.loads(done.stdout)) == ["em", "f1"]
+    assert "tokens/s" in done.stderr
+    done = citespan(*arguments[:-1], tmp_path / "none", "--out", tmp_path / "out2")
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: ")
+    assert "none has no" in done.stderr
+
+
+@pytest.mark.parametrize("text", ["a.json@2", "a.json@0", "a.json@x"])
+def test_a_share_is_checked(text: str) -> None:
+    with pytest.raises(InputError, match="the share after @"):
+        TrainingSet.parse(text)
+    assert TrainingSet.parse("b@home/a.json@0.25") == TrainingSet(Path("b@home/a.json"), 0.25)
+
+
+def test_gold_is_read_plain_and_packed(tmp_path: Path) -> None:
+    path = squad(tmp_path / "a.json", seed=1, n=2)
+    (tmp_path / "b.json.xz").write_bytes(lzma.compress(path.read_bytes()))
+    articles = read_squad(path)
+    assert read_squad(tmp_path / "b.json.xz") == articles
+    question = articles[0].paragraphs[0].questions[0]
+    (span,) = question.spans
+    assert articles[0].paragraphs[0].text[span.start : span.end] == span.text in COLOURS
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda q: q["answers"][0].update(answer_start=3), "question 0-.* the paragraph has"),
+        (lambda q: q["answers"][0].update(text=""), "the paragraph has"),
+        (lambda q: q.pop("question"), "is not SQuAD JSON"),
+    ],
+)
+def test_malformed_gold_names_the_question(tmp_path: Path, change: Any, message: str) -> None:
+    path = squad(tmp_path / "a.json", seed=1, n=1)
+    data = json.loads(path.read_text())
+    change(data["data"][0]["paragraphs"][0]["qas"][0])
+    path.write_text(json.dumps(data))
+    with pytest.raises(GoldError, match=message):
+        read_squad(path)
+    with pytest.raises(GoldError, match="no gold file"):
+        read_squad(tmp_path / "none.json")
