@@ -19,7 +19,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -28,6 +28,8 @@ from corpus.errors import DamagedIndexError
 __all__ = ["hold", "publish", "sweep", "verify_files"]
 
 _MANIFEST = "manifest.json"
+_LOCK_SUFFIX = ".lock"
+"""tantivy's locks come and go, and hold nothing."""
 
 
 def publish(folder: Path, fill: Callable[[Path], None]) -> None:
@@ -50,9 +52,13 @@ def publish(folder: Path, fill: Callable[[Path], None]) -> None:
             "sha256": _sha256(file),
         }
         for file in sorted(partial.rglob("*"))
-        if file.is_file()
+        if file.is_file() and file.suffix != _LOCK_SUFFIX
     }
-    (partial / _MANIFEST).write_text(json.dumps({"files": files}, indent=1), encoding="utf-8")
+    manifest = partial / _MANIFEST
+    manifest.write_text(json.dumps({"files": files}, indent=1), encoding="utf-8")
+    # tantivy makes some of its files private; who may read one of ours may read them all.
+    for name in files:
+        (partial / name).chmod(manifest.stat().st_mode)
     for path in [*partial.rglob("*"), partial]:
         _fsync(path)
     partial.rename(folder)
@@ -99,14 +105,23 @@ def sweep(generations: Path, keep: str) -> None:
     Only the one writer calls this.
     """
     for folder in generations.iterdir() if generations.is_dir() else ():
-        if folder.name == keep:
-            continue
-        with suppress(FileNotFoundError, BlockingIOError):
-            if not folder.name.endswith(".partial"):
-                with (folder / _MANIFEST).open(encoding="utf-8") as manifest:
-                    fcntl.flock(manifest, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    (folder / _MANIFEST).unlink()
-            shutil.rmtree(folder)
+        if folder.name != keep and folder.is_dir():
+            with suppress(BlockingIOError), _exclusive(folder / _MANIFEST):
+                shutil.rmtree(folder)
+
+
+@contextmanager
+def _exclusive(manifest: Path) -> Iterator[None]:
+    """Hold the manifest alone; without one there is nothing that a reader could hold."""
+    try:
+        file = manifest.open(encoding="utf-8")
+    except FileNotFoundError:
+        yield
+        return
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        manifest.unlink()
+        yield
 
 
 def _damage(folder: Path, manifest: IO[str], *, hashes: bool) -> Iterator[str]:

@@ -38,6 +38,13 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
+_WESTERN = "cp1252"
+_MISTAKEN_FOR_WESTERN = {
+    "cp1250", "cp1257", "cp775", "cp852", "hp_roman8", "iso8859_2", "iso8859_4", "iso8859_10",
+    "iso8859_13", "iso8859_16", "mac_latin2",
+}  # fmt: skip
+"""What charset-normalizer answers for short French, Spanish or English text in cp1252. True Polish
+or Czech text is implausible as cp1252, and then it is not overruled."""
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _HEADING = re.compile(r"#{1,6}\s+(?P<title>.+?)\s*#*\s*$")
@@ -78,16 +85,14 @@ def _decode(data: bytes, *, known_text: bool) -> tuple[str, str]:
     for signature, what in _OTHER_FORMATS.items():
         if data.startswith(signature):
             raise LoadError(f"is {what}, which this version does not read")
-    for mark, codec in _MARKS:
-        if data.startswith(mark):
-            try:
-                return _whole(data.decode(codec)), codec
-            except UnicodeDecodeError as error:
-                raise LoadError(f"starts like {codec} but is not: {error.reason}") from error
+    codec = next((codec for mark, codec in _MARKS if data.startswith(mark)), "utf-8")
     try:
-        text, codec = data.decode("utf-8"), "utf-8"
+        text = data.decode(codec)
     except UnicodeDecodeError as error:
-        text, codec = _decode_legacy(data, error)
+        if codec != "utf-8":
+            raise LoadError(f"starts like {codec} but is not: {error.reason}") from error
+        codec = _legacy_codec(data, error)
+        text = data.decode(codec)
         known_text = False  # A guessed codec has to prove itself by the text it gives.
     if not known_text and (control := _CONTROL.search(text)):
         raise LoadError(
@@ -97,16 +102,21 @@ def _decode(data: bytes, *, known_text: bool) -> tuple[str, str]:
     return _whole(text), codec
 
 
-def _decode_legacy(data: bytes, error: UnicodeDecodeError) -> tuple[str, str]:
+def _legacy_codec(data: bytes, error: UnicodeDecodeError) -> str:
+    """The codec that most likely wrote these bytes, which are not UTF-8."""
     from charset_normalizer import from_bytes
 
-    best = from_bytes(data).best()
+    matches = from_bytes(data)
+    best = matches.best()
     if best is None:
         raise LoadError(
             f"is not UTF-8 (byte {data[error.start]:#04x} at {error.start}) and no other"
             " encoding fits; save it as UTF-8"
         )
-    return data.decode(best.encoding), best.encoding
+    plausible = {codec for match in matches for codec in match.could_be_from_charset}
+    if best.encoding in _MISTAKEN_FOR_WESTERN and _WESTERN in plausible:
+        return _WESTERN
+    return best.encoding
 
 
 def _whole(text: str) -> str:

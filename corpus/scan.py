@@ -1,47 +1,40 @@
-"""Which files there are to read, under the paths that the user gave."""
+"""Which files there are to read at and under a path."""
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from corpus.errors import InputError, RootError
+__all__ = ["INDEX_FILES", "Listing", "scan"]
 
-__all__ = ["Listing", "scan"]
+INDEX_FILES = {"index.sqlite", "generations"}
+"""A folder with these in it is an index, and not documents."""
 
 
 @dataclass(slots=True)
 class Listing:
-    """What lies under some paths."""
+    """What lies at some paths."""
 
     files: dict[Path, os.stat_result] = field(default_factory=dict)
     """Regular files small enough to read, by absolute path."""
     skipped: dict[Path, str] = field(default_factory=dict)
     """Files left out, with the reason."""
     unlisted: dict[Path, str] = field(default_factory=dict)
-    """Folders that could not be listed, with the reason; what was under them is unknown."""
+    """Folders that could not be listed, with the reason; what is under them is unknown."""
 
 
-def scan(paths: Iterable[Path], *, max_bytes: int) -> Listing:
-    """The files at and under the paths; hidden ones and links to folders are passed over.
+def scan(path: Path, listing: Listing, *, max_bytes: int) -> None:
+    """Add to the listing the file at the path, or the files under it.
 
-    Raises:
-        InputError: a path does not exist.
-        RootError: a path is a folder that cannot be listed.
+    Hidden files, links to folders and indexes are passed over under a folder;
+    what is named itself is not.
     """
-    listing = Listing()
-    for path in paths:
-        if not path.exists():
-            raise InputError(f"{path} does not exist; nothing was changed")
-        if path.is_dir():
-            if not os.access(path, os.R_OK | os.X_OK):
-                raise RootError(f"{path} cannot be listed; nothing was changed")
-            for file in _walk(path, listing):
-                _consider(file, listing, max_bytes)
-        else:
-            _consider(path, listing, max_bytes)
-    return listing
+    if path.is_dir():
+        for file in _walk(path, listing):
+            _consider(file, listing, max_bytes)
+    else:
+        _consider(path, listing, max_bytes)
 
 
 def _walk(root: Path, listing: Listing) -> Iterator[Path]:
@@ -49,6 +42,9 @@ def _walk(root: Path, listing: Listing) -> Iterator[Path]:
         listing.unlisted[Path(error.filename)] = f"cannot be listed: {error.strerror}"
 
     for folder, subfolders, names in os.walk(root, onerror=note):
+        if {*subfolders, *names} >= INDEX_FILES:
+            subfolders.clear()
+            continue
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         for name in sorted(names):
             if not name.startswith("."):
@@ -70,7 +66,7 @@ def _consider(file: Path, listing: Listing, max_bytes: int) -> None:
         listing.skipped[file] = "is not a regular file"
     elif status.st_size > max_bytes:
         listing.skipped[file] = (
-            f"has {status.st_size / 2**20:.0f} MB, more than --max-file-mb {max_bytes / 2**20:.0f}"
+            f"has {status.st_size / 2**20:.3g} MB, more than --max-file-mb {max_bytes / 2**20:.3g}"
         )
     else:
         listing.files[file] = status

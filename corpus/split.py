@@ -25,10 +25,10 @@ _CHARS_PER_TOKEN = 12
 makes one unknown token of a thousand letters would let a passage grow without end."""
 
 _MAX_SENTENCE_CHARS = 20_000
-"""Longer "sentences" (minified data, tables without line ends) are cut into such pieces first."""
+"""Longer "sentences" (minified data, logs) are cut into such pieces before anything else. It is
+also how far around a span its sentence is looked for."""
 
-_CONTEXT_CHARS = 2_000
-"""How far around a span its sentence is looked for."""
+_PARAGRAPH_END = re.compile(r"\f|(?:\r\n|\n|\r)[^\S\r\n]*(?:\r\n|\n|\r)")
 
 
 class _Sentence(NamedTuple):
@@ -88,9 +88,13 @@ def split(
 def sentence_around(text: str, start: int, end: int) -> Extent:
     """The sentence that holds `text[start:end]`, or the run of sentences it reaches into.
 
-    Sentences longer than about 2,000 characters on either side are cut there.
+    A sentence longer than 20,000 characters on either side is cut there.
     """
-    low, high = max(0, start - _CONTEXT_CHARS), min(len(text), end + _CONTEXT_CHARS)
+    low, high = max(0, start - _MAX_SENTENCE_CHARS), min(len(text), end + _MAX_SENTENCE_CHARS)
+    # Sentences end with paragraphs, so that the paragraph's are the text's own.
+    low = max((match.end() for match in _PARAGRAPH_END.finditer(text, low, start)), default=low)
+    if match := _PARAGRAPH_END.search(text, end, high):
+        high = match.end()
     touching = [
         sentence
         for sentence in _sentences(text[low:high])
@@ -137,21 +141,29 @@ def _repeat_from(
 def _units(
     text: str, sentence: _Sentence, tokenizer: "Tokenizer", max_tokens: int
 ) -> Iterator[_Unit]:
-    start, end = sentence.start, sentence.end
-    size = _size(tokenizer, text[start:end])
-    if size <= max_tokens:
-        yield _Unit(sentence, start, end, size)
-        return
+    for low in range(sentence.start, sentence.end, _MAX_SENTENCE_CHARS):
+        piece = _trim(text, low, min(low + _MAX_SENTENCE_CHARS, sentence.end))
+        if piece is None:
+            continue
+        start, end = piece
+        size = _size(tokenizer, text[start:end])
+        if size <= max_tokens:
+            yield _Unit(sentence, start, end, size)
+        else:
+            yield from _cut(text, sentence, start, end, tokenizer, max_tokens)
 
+
+def _cut(
+    text: str, sentence: _Sentence, start: int, end: int, tokenizer: "Tokenizer", max_tokens: int
+) -> Iterator[_Unit]:
+    """What is too long for a passage, in pieces that are not: at words, or within a long one."""
     from semantic_text_splitter import TextSplitter
 
     splitter = TextSplitter.from_callback(partial(_size, tokenizer), max_tokens, trim=False)
-    for low in range(start, end, _MAX_SENTENCE_CHARS):
-        position = low
-        for piece in splitter.chunks(text[low : min(low + _MAX_SENTENCE_CHARS, end)]):
-            piece_start, position = position, position + len(piece)
-            if trimmed := _trim(text, piece_start, position):
-                yield _Unit(sentence, *trimmed, _size(tokenizer, text[slice(*trimmed)]))
+    for piece in splitter.chunks(text[start:end]):
+        if trimmed := _trim(text, start, start + len(piece)):
+            yield _Unit(sentence, *trimmed, _size(tokenizer, text[slice(*trimmed)]))
+        start += len(piece)
 
 
 def _sentences(text: str) -> Iterator[_Sentence]:

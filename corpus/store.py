@@ -25,6 +25,7 @@ from typing import IO, Self, TypeAlias, TypeVar
 from corpus import generations
 from corpus.errors import (
     DamagedIndexError,
+    IndexStateError,
     InputError,
     LockedIndexError,
     NoIndexError,
@@ -64,12 +65,17 @@ CREATE TABLE vectors (hash BLOB PRIMARY KEY, vector BLOB NOT NULL) WITHOUT ROWID
 """
 _STAGING = """
 CREATE TEMP TABLE staged_documents AS SELECT * FROM documents WHERE 0;
+CREATE UNIQUE INDEX temp.staged_documents_by_id ON staged_documents (id);
 CREATE TEMP TABLE staged_passages AS SELECT * FROM passages WHERE 0;
 CREATE TEMP TABLE dropped (id TEXT PRIMARY KEY);
 CREATE TEMP VIEW planned AS
     SELECT * FROM main.passages WHERE document NOT IN (SELECT id FROM dropped)
     UNION ALL SELECT * FROM staged_passages;
 """
+_START_AGAIN = (
+    "restore the folder from a backup, or index again into another: `citespan index PATH --index"
+    " DIR`"
+)
 _BATCH = 500
 """How many ids one query names; SQLite takes 32,766."""
 
@@ -219,7 +225,7 @@ class _Database:
                 page_starts=tuple(json.loads(page_starts)),
             )
         raise DamagedIndexError(
-            f"document {id_} is named in the index but not in it; run `citespan doctor`"
+            f"document {id_} is named in the index but not in it; {_START_AGAIN}"
         )
 
     def count(self) -> tuple[int, int]:
@@ -239,7 +245,7 @@ class _Database:
     def _meta(self, key: str) -> str:
         for (value,) in self._rows("SELECT value FROM meta WHERE key = ?", [key]):
             return str(value)
-        raise DamagedIndexError(f"{self.folder / _DATABASE} has no {key}; run `citespan doctor`")
+        raise DamagedIndexError(f"{self.folder / _DATABASE} has no {key}; {_START_AGAIN}")
 
     def _rows(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple]:  # type: ignore[type-arg]
         try:
@@ -252,7 +258,7 @@ class _Database:
 
 
 class Snapshot(_Database):
-    """One generation of an index, unchanging while it is open, from a folder never written to."""
+    """One generation of an index, unchanging while it is open."""
 
     def __init__(self, folder: Path, connection: sqlite3.Connection, held: IO[str]) -> None:
         super().__init__(folder, connection)
@@ -272,6 +278,11 @@ class Snapshot(_Database):
             connection = _connect(folder, read_only=True)
             try:
                 snapshot = cls(folder, connection, held=None)  # type: ignore[arg-type]
+                if snapshot.generation == 0:
+                    raise NoIndexError(
+                        f"the index at {folder} has no documents yet; `citespan index PATH` adds"
+                        " some"
+                    )
                 with suppress(FileNotFoundError):
                     snapshot._held = generations.hold(snapshot.artefacts)
                     return snapshot
@@ -362,6 +373,7 @@ class Writer(_Database):
         Raises:
             LockedIndexError: the other writer is still at work.
         """
+        new = None if (folder / _DATABASE).exists() else recipe()
         try:
             folder.mkdir(parents=True, exist_ok=True)
             lock = (folder / _LOCK).open("a+", encoding="utf-8")
@@ -373,13 +385,15 @@ class Writer(_Database):
         with lock:
             _acquire(lock, folder, wait_seconds, notify)
             if not (folder / _DATABASE).exists():
-                _create(folder, recipe())
+                _create(folder, new or recipe())
             connection = _connect(folder, read_only=False)
             try:
                 writer = cls(folder, connection)
                 # What a run that was killed left behind.
                 generations.sweep(folder / _GENERATIONS, keep=writer.artefacts.name)
                 yield writer
+                # Leaves no log behind, which a reader without rights could not follow.
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             finally:
                 connection.close()
 
@@ -418,6 +432,11 @@ class Writer(_Database):
                 [self._next_passage, document.id, start, end, vector],
             )
             self._next_passage += 1
+
+    def staged_passages(self) -> int:
+        """How many passages will enter the index."""
+        ((n,),) = self._rows("SELECT count(*) FROM staged_passages")
+        return int(n)
 
     def has_plans(self) -> bool:
         """Whether anything was dropped or staged."""
@@ -486,13 +505,18 @@ class Writer(_Database):
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        self._connection.execute("BEGIN IMMEDIATE")
         try:
+            self._connection.execute("BEGIN IMMEDIATE")
             yield self._connection
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
-        self._connection.execute("COMMIT")
+            self._connection.execute("COMMIT")
+        except sqlite3.OperationalError as error:
+            raise IndexStateError(
+                f"{self.folder / _DATABASE} cannot be written ({error}); nothing of this step was"
+                " kept, and the index is as it was"
+            ) from error
+        finally:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
 
     def _note(self, notes: FileNotes) -> None:
         connection = self._connection
@@ -514,24 +538,21 @@ class Writer(_Database):
 def _connect(folder: Path, *, read_only: bool) -> sqlite3.Connection:
     """A connection; a reader's stands in a read transaction, so that it sees one state."""
     path = folder / _DATABASE
-    if not path.exists():
+    try:
+        exists = path.exists()
+    except OSError as error:
+        raise NoIndexError(f"{folder} cannot be read: {error.strerror}") from error
+    if not exists:
         raise NoIndexError(
             f"no index at {folder}; make one with `citespan index PATH`"
             " (or name another with --index DIR)"
         )
-    uri = path.absolute().as_uri()
     try:
-        if not read_only:
-            connection = _open(uri)
-            connection.execute("PRAGMA synchronous = FULL")
-        elif os.access(folder, os.W_OK):
-            connection = _open(f"{uri}?mode=ro")
+        connection = _open(path.absolute().as_uri() + (_reading_mode(path) if read_only else ""))
+        if read_only:
             connection.execute("BEGIN")
         else:
-            # A write-ahead log needs a file beside the database. Where none can be made,
-            # no writer can be at work through this mount either.
-            connection = _open(f"{uri}?mode=ro&immutable=1")
-            connection.execute("BEGIN")
+            connection.execute("PRAGMA synchronous = FULL")
         ((version,),) = connection.execute("PRAGMA user_version").fetchall()
     except sqlite3.DatabaseError as error:
         raise _damaged(folder, error) from error
@@ -542,6 +563,20 @@ def _connect(folder: Path, *, read_only: bool) -> sqlite3.Connection:
             f" {_SCHEMA_VERSION}; index again into another folder with --index DIR"
         )
     return connection
+
+
+def _reading_mode(path: Path) -> str:
+    """How to open the database without ever changing it, also where nothing can be written.
+
+    SQLite keeps two files beside a database with a write-ahead log, and makes
+    them for a reader too. A reader who may not write the database must not:
+    they would belong to it and lock out the owner. Such a reader opens the
+    database as immutable, unless there is a log to be read with it.
+    """
+    if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK):
+        return "?mode=ro"
+    log = path.with_name(f"{path.name}-wal")
+    return "?mode=ro" if log.exists() and log.stat().st_size else "?mode=ro&immutable=1"
 
 
 def _open(uri: str) -> sqlite3.Connection:
@@ -592,9 +627,7 @@ def _acquire(
 
 
 def _damaged(folder: Path, error: sqlite3.DatabaseError) -> DamagedIndexError:
-    return DamagedIndexError(
-        f"{folder / _DATABASE} cannot be read ({error}); run `citespan doctor`"
-    )
+    return DamagedIndexError(f"{folder / _DATABASE} cannot be read ({error}); {_START_AGAIN}")
 
 
 def _batches(values: Sequence[_T]) -> Iterator[Sequence[_T]]:

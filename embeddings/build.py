@@ -5,14 +5,14 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from corpus import generations
-from corpus.errors import CitespanError, InputError, LoadError
+from corpus.errors import DamagedIndexError, InputError, LoadError
 from corpus.load import LOADER, load
 from corpus.scan import Listing, scan
 from corpus.split import split
@@ -20,7 +20,7 @@ from corpus.store import FileNotes, IndexedFile, VectorHash, Writer
 from embeddings.encoder import Encoder
 from embeddings.lexical import LexicalIndex
 from embeddings.search import lexical_folder
-from embeddings.vectors import STORED, Floats, Ids, VectorIndex
+from embeddings.vectors import FLAT_LIMIT, STORED, Floats, Ids, VectorIndex
 
 __all__ = ["Changes", "update"]
 
@@ -28,8 +28,8 @@ _EMBED_BATCH = 256
 """How many passages are embedded between two saves of their vectors."""
 _TOMBSTONES = 0.05
 """BM25 counts deleted passages; past this share the derived indexes are built afresh."""
-_MAX_GROWTH = 0.5
-"""Past this share of new passages too: inverted lists are trained on what was there."""
+_MAX_GROWTH = 1.5
+"""Past so many times the passages of the last building too: inverted lists are trained on those."""
 _RACY_SECONDS = 2.0
 """A file changed so shortly before it was read may have changed again with the same time stamp."""
 _STATE = "derived.json"
@@ -93,6 +93,16 @@ def update(
     return run.changes
 
 
+@dataclass(frozen=True, slots=True)
+class _State:
+    """What the derived indexes do not say about themselves."""
+
+    built_with: int
+    """How many passages there were when they were last built afresh."""
+    tombstones: int
+    """How many have been deleted since."""
+
+
 class _Run:
     """One run of `update`: what was found, and what is still to be embedded."""
 
@@ -112,35 +122,34 @@ class _Run:
         self._progress = progress
         self._known = writer.files()
         self._notes = FileNotes()
+        self._recipe = writer.recipe
         self._pending: dict[VectorHash, str] = {}
 
     def follow(self, paths: Sequence[Path]) -> None:
         """Compare what lies at the paths with what is known, and stage the difference."""
-        roots = self._writer.roots()
-        named = paths or [*roots, *(p for p in self._known if not _under(p, roots))]
-        if not named:
-            raise InputError(
-                f"the index at {self._writer.folder} has no roots yet; name a file or folder:"
-                " `citespan index PATH`"
-            )
+        roots = set(self._writer.roots())
+        named = self._named(paths, roots)
+        concerned = [path for path in self._known if path in named or _under(path, named)]
         listing = Listing()
-        for path in named:
-            try:
-                found = scan([path], max_bytes=self._max_bytes)
-            except CitespanError as error:
-                self._missing(path, str(error), followed=not paths or path in roots)
-                continue
+        for path in sorted(named):
+            if path.exists():
+                scan(path, listing, max_bytes=self._max_bytes)
             if path.is_dir():
-                if not found.files and self._keeps_documents(path, "is suddenly empty"):
-                    continue
                 self._notes.roots.append(path)
-                self._forget_vanished(path, found)
-            listing.files.update(found.files)
-            listing.skipped.update(found.skipped)
+        # A known file that no walk meets, being hidden or behind a link, was once named itself.
+        for path in concerned:
+            if path not in listing.files and path not in listing.skipped and path.is_file():
+                scan(path, listing, max_bytes=self._max_bytes)
 
+        self.changes.kept_roots = self._lost(named & {*roots, *self._notes.roots}, listing)
+        self.changes.failed.update(listing.unlisted)
         self.changes.skipped.update(listing.skipped)
-        for path in listing.skipped:
-            self._forget(path)
+        unknown = {*self.changes.kept_roots, *listing.unlisted}
+        for path in concerned:
+            if path not in listing.files and not _under(path, unknown):
+                self._writer.drop_documents(path)
+                self._notes.forgotten.append(path)
+                self.changes.removed.append(path)
         for number, (path, status) in enumerate(sorted(listing.files.items()), 1):
             self._visit(path, status)
             if number % 100 == 0:
@@ -149,57 +158,53 @@ class _Run:
 
     def publish(self) -> None:
         """Make what was staged the next generation, if there is anything new."""
-        self.changes.removed.sort()
-        damage = generations.verify_files(self._writer.artefacts)
-        if self._writer.has_plans() or damage or self._writer.generation == 0:
+        damaged = self._damaged()
+        if self._writer.has_plans() or damaged:
             self._progress("building the indexes")
-            self._writer.commit(
-                lambda folder: self._fill(folder, rebuild=bool(damage)), self._notes
-            )
+            self._writer.commit(lambda folder: self._fill(folder, rebuild=damaged), self._notes)
         else:
             self._writer.note(self._notes)
 
-    def _missing(self, path: Path, reason: str, *, followed: bool) -> None:
-        """Something named is not there: an error for new paths, a question for known ones."""
-        known = [file for file in self._known if file == path or path in file.parents]
-        if not followed and not known:
-            raise InputError(reason)
-        if path in self._known and not path.exists():
-            self._forget(path)
-            self.changes.removed.append(path)
-        elif not self._keeps_documents(path, "is missing or cannot be listed"):
-            for file in known:
-                self._forget(file)
-                self.changes.removed.append(file)
+    def _damaged(self) -> bool:
+        """Whether the current derived indexes are not what was written, or cannot be opened."""
+        folder = self._writer.artefacts
+        if self._writer.generation == 0 or generations.verify_files(folder):
+            return True
+        try:
+            VectorIndex.open(folder)
+            LexicalIndex.open(lexical_folder(folder))
+        except DamagedIndexError:
+            return True
+        return False
 
-    def _keeps_documents(self, root: Path, what: str) -> bool:
-        """Whether the root's documents stay although nothing was found there."""
-        kept = sum(root in file.parents for file in self._known)
-        if not kept or self._allow_empty:
-            return False
-        self.changes.kept_roots[root] = (
-            f"{root} {what}; its {kept} files were kept in the index."
-            " Mount or restore it, or let them go with --allow-empty"
-        )
-        return True
+    def _named(self, paths: Sequence[Path], roots: set[Path]) -> set[Path]:
+        """What to look at: the paths, or everything known, with the roots that lie within."""
+        if not paths and not roots and not self._known:
+            raise InputError(
+                f"the index at {self._writer.folder} has no roots yet; name a file or folder:"
+                " `citespan index PATH`"
+            )
+        for path in paths:
+            if not path.exists() and path not in self._known and path not in roots:
+                raise InputError(f"{path} does not exist; nothing was changed")
+        named = set(paths) or {*roots, *self._known}
+        return named | {root for root in roots if _under(root, named)}
 
-    def _forget_vanished(self, root: Path, found: Listing) -> None:
-        for file in self._known:
-            if (
-                root in file.parents
-                and file not in found.files
-                and file not in found.skipped
-                and not _under(file, found.unlisted)
-            ):
-                self._forget(file)
-                self.changes.removed.append(file)
-        for folder, reason in found.unlisted.items():
-            self.changes.failed[folder] = reason
-
-    def _forget(self, path: Path) -> None:
-        if path in self._known:
-            self._writer.drop_documents(path)
-            self._notes.forgotten.append(path)
+    def _lost(self, roots: set[Path], listing: Listing) -> dict[Path, str]:
+        """Roots under which nothing is left of what was, with what to tell the user."""
+        if self._allow_empty:
+            return {}
+        lost = {}
+        for root in roots:
+            kept = sum(root in file.parents for file in self._known)
+            if not kept or any(root in file.parents for file in listing.files):
+                continue
+            what = "is suddenly empty" if root.is_dir() else "is missing, or is no folder any more"
+            lost[root] = (
+                f"{root} {what}; its {kept} files were kept in the index."
+                " Mount or restore it, or let them go with --allow-empty"
+            )
+        return lost
 
     def _visit(self, path: Path, status: os.stat_result) -> None:
         known = self._known.get(path)
@@ -234,7 +239,7 @@ class _Run:
             self.changes.failed[known.path] = known.failure
 
     def _stage(self, path: Path) -> None:
-        recipe = self._writer.recipe
+        recipe = self._recipe
         for document in load(path):
             extents = split(
                 document.text,
@@ -243,7 +248,7 @@ class _Run:
                 overlap_tokens=recipe.overlap_tokens,
             )
             texts = [document.text[start:end] for start, end in extents]
-            hashes = [_vector_hash(recipe.encoder.sha256, text) for text in texts]
+            hashes = [_vector_hash(self._encoder, text) for text in texts]
             self._writer.stage(document, list(zip(extents, hashes, strict=True)))
             self._pending.update(zip(hashes, texts, strict=True))
             if len(self._pending) >= _EMBED_BATCH:
@@ -266,40 +271,36 @@ class _Run:
 
     def _fill(self, folder: Path, *, rebuild: bool) -> None:
         """Write the derived indexes of what is planned: by amending the last ones, or afresh."""
-        amended = None if rebuild else self._amend(folder)
-        if amended is None:
-            for leftover in folder.iterdir():
-                shutil.rmtree(leftover)
-            amended = self._build(folder)
-        vectors, tombstones = amended
+        last = None if rebuild else self._amendable()
+        removed = self._writer.dropped_passages()
+        if last is None:
+            lexical = LexicalIndex.create(lexical_folder(folder))
+            ids, stored = self._gather(lexical, (), new_only=False)
+            vectors = VectorIndex.build(ids, stored)
+            state = _State(built_with=len(ids), tombstones=0)
+        else:
+            shutil.copytree(lexical_folder(self._writer.artefacts), lexical_folder(folder))
+            lexical = LexicalIndex.open(lexical_folder(folder))
+            ids, stored = self._gather(lexical, removed, new_only=True)
+            vectors = VectorIndex.open(self._writer.artefacts, writable=True)
+            vectors.remove(removed)
+            if len(ids):
+                vectors.add(ids, stored)
+            state = _State(last.built_with, last.tombstones + len(removed))
         vectors.save(folder)
-        (folder / _STATE).write_text(json.dumps({"tombstones": tombstones}), encoding="utf-8")
+        (folder / _STATE).write_text(json.dumps(asdict(state)), encoding="utf-8")
         self.changes.recall = vectors.recall
 
-    def _build(self, folder: Path) -> tuple[VectorIndex, int]:
-        lexical = LexicalIndex.create(lexical_folder(folder))
-        ids, vectors = self._gather(lexical, (), new_only=False)
-        return VectorIndex.build(ids, vectors), 0
-
-    def _amend(self, folder: Path) -> tuple[VectorIndex, int] | None:
-        """The last indexes with this run's changes; None where building afresh is better."""
-        last = self._writer.artefacts
-        if not (last / _STATE).exists():
-            return None
-        state = json.loads((last / _STATE).read_text(encoding="utf-8"))
-        removed = self._writer.dropped_passages()
-        vectors = VectorIndex.open(last, writable=True)
-        tombstones = state["tombstones"] + len(removed)
-        if tombstones > _TOMBSTONES * len(vectors):
-            return None
-        shutil.copytree(lexical_folder(last), lexical_folder(folder))
-        lexical = LexicalIndex.open(lexical_folder(folder))
-        ids, new = self._gather(lexical, removed, new_only=True)
-        if len(ids) > _MAX_GROWTH * len(vectors):
-            return None
-        vectors.remove(removed)
-        vectors.add(ids, new)
-        return vectors, tombstones
+    def _amendable(self) -> "_State | None":
+        """The state of the last indexes; None where building afresh is better than amending."""
+        state = _State(**json.loads((self._writer.artefacts / _STATE).read_text(encoding="utf-8")))
+        passages = self._writer.count()[1]
+        removed = len(self._writer.dropped_passages())
+        after = passages - removed + self._writer.staged_passages()
+        stale = state.tombstones + removed > _TOMBSTONES * passages
+        outgrown = after > _MAX_GROWTH * state.built_with
+        other_kind = (after > FLAT_LIMIT) != (state.built_with > FLAT_LIMIT)
+        return None if stale or outgrown or other_kind else state
 
     def _gather(
         self, lexical: LexicalIndex, removed: Sequence[int], *, new_only: bool
@@ -322,8 +323,9 @@ class _Run:
         return np.asarray(ids, dtype=np.int64), stored.astype(np.float32)
 
 
-def _vector_hash(encoder: str, text: str) -> VectorHash:
-    return hashlib.blake2b(f"{encoder}\0{text}".encode(), digest_size=16).digest()
+def _vector_hash(encoder: Encoder, text: str) -> VectorHash:
+    key = f"{encoder.identity.sha256}\0{encoder.passage_prompt}\0{text}"
+    return hashlib.blake2b(key.encode(), digest_size=16).digest()
 
 
 def _fingerprint(path: Path, status: os.stat_result) -> IndexedFile:
@@ -350,5 +352,5 @@ def _same_status(known: IndexedFile, status: os.stat_result) -> bool:
     ) and known.read_at - known.mtime_ns / 1e9 > _RACY_SECONDS
 
 
-def _under(path: Path, folders: Sequence[Path] | dict[Path, str]) -> bool:
-    return any(folder in path.parents for folder in folders)
+def _under(path: Path, folders: Collection[Path]) -> bool:
+    return any(parent in folders for parent in path.parents)

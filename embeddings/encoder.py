@@ -37,6 +37,11 @@ class Encoder(Protocol):
         """What passages are measured with; neither truncates nor pads."""
         ...
 
+    @property
+    def passage_prompt(self) -> str:
+        """What is put in front of a passage."""
+        ...
+
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
         """One unit vector a question, shape (n, dim), float32."""
         ...
@@ -82,13 +87,18 @@ class OnnxEncoder:
         """What passages are measured with; neither truncates nor pads."""
         return self._model.tokenizer
 
+    @property
+    def passage_prompt(self) -> str:
+        """What is put in front of a passage."""
+        return _prompt(self._model.prompts, _PASSAGE_PROMPTS)
+
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
         """One unit vector a question, shape (n, dim), float32."""
         return self._encode(texts, _prompt(self._model.prompts, _QUERY_PROMPTS))
 
     def encode_passages(self, texts: Sequence[str]) -> Vectors:
         """One unit vector a passage, shape (n, dim), float32."""
-        return self._encode(texts, _prompt(self._model.prompts, _PASSAGE_PROMPTS))
+        return self._encode(texts, self.passage_prompt)
 
     def _encode(self, texts: Sequence[str], prompt: str) -> Vectors:
         sequences = [self._sequence(prompt + text) for text in texts]
@@ -117,7 +127,9 @@ class TorchEncoder:
             str(source.folder), device=device, local_files_only=True
         )
         self._identity = identify(source)
-        self._prompts = self._model.prompts or dict(source.prompts)
+        # sentence-transformers says "" for prompts that it does not know.
+        own = {kind: prompt for kind, prompt in self._model.prompts.items() if prompt}
+        self._prompts = own or dict(source.prompts)
         backend = self._model.tokenizer.backend_tokenizer
         # A copy: sentence-transformers sets truncation and padding on its own as it goes.
         self._tokenizer: Tokenizer = type(backend).from_str(backend.to_str())
@@ -134,13 +146,18 @@ class TorchEncoder:
         """What passages are measured with; neither truncates nor pads."""
         return self._tokenizer
 
+    @property
+    def passage_prompt(self) -> str:
+        """What is put in front of a passage."""
+        return _prompt(self._prompts, _PASSAGE_PROMPTS)
+
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
         """One unit vector a question, shape (n, dim), float32."""
         return self._encode(texts, _prompt(self._prompts, _QUERY_PROMPTS))
 
     def encode_passages(self, texts: Sequence[str]) -> Vectors:
         """One unit vector a passage, shape (n, dim), float32."""
-        return self._encode(texts, _prompt(self._prompts, _PASSAGE_PROMPTS))
+        return self._encode(texts, self.passage_prompt)
 
     def _encode(self, texts: Sequence[str], prompt: str) -> Vectors:
         vectors: Vectors = self._model.encode(

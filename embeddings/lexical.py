@@ -1,5 +1,7 @@
 """The lexical index: BM25 over words. The only file that imports tantivy."""
 
+import os
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,11 +40,22 @@ class LexicalIndex:
 
     @classmethod
     def open(cls, folder: Path) -> "LexicalIndex":
-        """The index in the folder."""
+        """The index in the folder.
+
+        Raises:
+            DamagedIndexError: it cannot be opened.
+        """
         import tantivy
 
         try:
-            return cls(tantivy.Index.open(str(folder)))
+            if os.access(folder, os.W_OK):
+                return cls(tantivy.Index.open(str(folder)))
+            # tantivy takes a lock even to read. Where it cannot, it gets a folder of links.
+            with tempfile.TemporaryDirectory(prefix="citespan-") as links:
+                for file in folder.iterdir():
+                    if file.suffix != ".lock":
+                        Path(links, file.name).symlink_to(file.absolute())
+                return cls(tantivy.Index.open(links))
         except (ValueError, OSError) as error:
             raise DamagedIndexError(
                 f"{folder} holds no readable tantivy index; run `citespan index` to rebuild it"
@@ -70,6 +83,7 @@ class LexicalIndex:
         """The `k` passages with the highest BM25 score; only those that share a word."""
         import tantivy
 
+        k = min(k, len(self))
         schema = self._index.schema
         words = sorted(set(self._analyser.analyze(question)))
         if not words or k < 1:

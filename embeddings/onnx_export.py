@@ -1,7 +1,6 @@
 """PyTorch models to ONNX graphs. The only place on the asking path that imports torch, once."""
 
 import logging
-import os
 import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,14 +27,12 @@ def export(folder: Path, role: str, out: Path, precision: str) -> Exported:
     normalised as its sentence-transformers modules say; a reader gives `start`
     and `end`, shape (batch, length).
     """
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
     import torch
     from transformers import AutoTokenizer
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    logging.getLogger().setLevel(logging.ERROR)
 
     module, described = (_encoder if role == "encoder" else _reader)(folder)
     names = ["input_ids", *(["token_type_ids"] if described.token_types else [])]
@@ -65,9 +62,13 @@ def export(folder: Path, role: str, out: Path, precision: str) -> Exported:
 
         # Seven-bit weights: without VNNI, eight-bit products saturate int16 (ONNX Runtime's
         # own advice), and with it they cost nothing measurable.
-        quantize_dynamic(
-            full, graph, per_channel=True, reduce_range=True, weight_type=QuantType.QInt8
-        )
+        logging.disable(logging.WARNING)  # It advises a step that these graphs do not need.
+        try:
+            quantize_dynamic(
+                full, graph, per_channel=True, reduce_range=True, weight_type=QuantType.QInt8
+            )
+        finally:
+            logging.disable(logging.NOTSET)
         full.unlink()
     # Loaded and saved rather than copied: some models come with a SentencePiece file alone.
     AutoTokenizer.from_pretrained(folder, local_files_only=True).backend_tokenizer.save(

@@ -138,6 +138,7 @@ class ExportedModel:
         """The model's outputs for each sequence, in order; each output has a leading axis of 1."""
         if len(sequences) <= 1 or self._workers == 1:
             return [self._run(sequence) for sequence in sequences]
+        self.warm()  # Before the workers, each of which would else load its own.
         # Long ones first: the last to finish is then a short one, and no worker waits long.
         order = sorted(range(len(sequences)), key=lambda i: -len(sequences[i].input_ids))
         jobs = {i: self._pool.submit(self._run, sequences[i]) for i in order}
@@ -194,20 +195,32 @@ def export(
     workers = workers or _cores()
     caches = [user_cache() / "models", *([fallback / "models"] if fallback else [])]
     for cache in caches:
-        if (cache / name / "export.json").exists():
-            return ExportedModel(cache / name, workers)
+        if found := _opened(cache / name, workers):
+            return found
 
     cache = _writable(caches)
     with (cache / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (cache / name / "export.json").exists():
-            partial = Path(tempfile.mkdtemp(prefix=f"{name}.", dir=cache))
-            try:
-                _export(source, weights, role, precision, partial)
-                partial.rename(cache / name)
-            finally:
-                shutil.rmtree(partial, ignore_errors=True)
+        if found := _opened(cache / name, workers):
+            return found
+        partial = cache / f"{name}.partial"
+        for leftover in (partial, cache / name):
+            shutil.rmtree(leftover, ignore_errors=True)
+        partial.mkdir()
+        try:
+            _export(source, weights, role, precision, partial)
+            partial.rename(cache / name)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
     return ExportedModel(cache / name, workers)
+
+
+def _opened(folder: Path, workers: int) -> ExportedModel | None:
+    """The export in the folder; None where there is none, or a broken one."""
+    try:
+        return ExportedModel(folder, workers)
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def identify(source: ModelSource) -> ModelIdentity:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from corpus.errors import DamagedIndexError
 
-__all__ = ["STORED", "Floats", "Ids", "Scored", "VectorIndex", "inner_products"]
+__all__ = ["FLAT_LIMIT", "STORED", "Floats", "Ids", "Scored", "VectorIndex", "inner_products"]
 
 Floats: TypeAlias = NDArray[np.float32]
 Ids: TypeAlias = NDArray[np.int64]
@@ -29,7 +29,8 @@ Scored: TypeAlias = list[tuple[int, float]]
 STORED = np.dtype("<f2")
 """How vectors are stored: float16, little-endian. Rounded before they enter FAISS."""
 
-_FLAT_LIMIT = 50_000
+FLAT_LIMIT = 50_000
+"""Up to so many passages the search is exact."""
 _TARGET_RECALL = 0.99
 _RECALL_QUERIES = 200
 _RECALL_AT = 10
@@ -52,23 +53,22 @@ class VectorIndex:
         """An index of these vectors.
 
         Args:
-            ids: shape (n,), int64, the passages' ids.
+            ids: shape (n,), int64, the passages' ids, ascending.
             vectors: shape (n, dim), float32, already rounded to `STORED`.
         """
         import faiss
 
         n, dim = vectors.shape
-        if n <= _FLAT_LIMIT:
+        if n <= FLAT_LIMIT:
             flat = faiss.IndexIDMap2(faiss.IndexFlatIP(dim))
             flat.add_with_ids(vectors, ids)
             return cls(flat, 1.0)
-        order = np.argsort(ids)
         n_lists = int(4 * math.sqrt(n))
         index = faiss.index_factory(dim, f"IVF{n_lists},SQ8", faiss.METRIC_INNER_PRODUCT)
         sample = np.random.default_rng(0).choice(n, size=min(n, 40 * n_lists), replace=False)
-        index.train(vectors[order[np.sort(sample)]])
-        index.add_with_ids(vectors[order], ids[order])
-        return cls(index, _tune(index, ids[order], vectors[order]))
+        index.train(vectors[np.sort(sample)])
+        index.add_with_ids(vectors, ids)
+        return cls(index, _tune(index, ids, vectors))
 
     @classmethod
     def open(cls, folder: Path, *, writable: bool = False) -> "VectorIndex":
@@ -148,21 +148,22 @@ def _tune(index: Any, ids: Ids, vectors: Floats) -> float:
     # A question lies near its passage, not on it.
     noise = rng.standard_normal(queries.shape).astype(np.float32)
     queries = queries + 0.5 * noise / np.linalg.norm(noise, axis=1, keepdims=True)
-    scores = queries @ vectors.T
-    exact = [set(ids[np.argpartition(-row, _RECALL_AT)[:_RECALL_AT]].tolist()) for row in scores]
-    row_of = {id_: row for row, id_ in enumerate(ids.tolist())}
+    exact = [set(ids[_top(vectors @ query)].tolist()) for query in queries]
     recall = 0.0
     for nprobe in (16, 32, 64, 128, 256):
         index.nprobe = min(nprobe, index.nlist)
         _, found = index.search(queries, _OVERFETCH * _RECALL_AT)
         hits = 0
-        for query_scores, candidates, best in zip(scores, found.tolist(), exact, strict=True):
-            rescored = sorted(
-                (id_ for id_ in candidates if id_ >= 0),
-                key=lambda id_, row=query_scores: -row[row_of[id_]],  # type: ignore[misc]
-            )
-            hits += len(best.intersection(rescored[:_RECALL_AT]))
+        for query, candidates, best in zip(queries, found, exact, strict=True):
+            rows = np.searchsorted(ids, candidates[candidates >= 0])
+            rescored = rows[_top(vectors[rows] @ query)]
+            hits += len(best.intersection(ids[rescored].tolist()))
         recall = hits / (_RECALL_QUERIES * _RECALL_AT)
         if recall >= _TARGET_RECALL:
             break
     return recall
+
+
+def _top(scores: Floats) -> Ids:
+    """Where the best `_RECALL_AT` scores stand."""
+    return np.argsort(-scores, kind="stable")[:_RECALL_AT]

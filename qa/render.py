@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from qa.pipeline import Answer, Citation, Result
@@ -103,12 +104,17 @@ def _marked(citation: Citation, colour: bool) -> str:
 
 def _place(citation: Citation) -> str:
     parts = [
-        printable(citation.source),
+        printable(_short(Path(citation.source))),
         *([f"page {citation.page}"] if citation.page is not None else []),
         *([f"line {citation.line}"] if citation.line is not None else []),
         f"characters {citation.start}-{citation.end}",
     ]
     return ", ".join(parts)
+
+
+def _short(path: Path) -> str:
+    """The path as one would type it here."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def _style(text: str, code: str, colour: bool) -> str:

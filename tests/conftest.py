@@ -66,6 +66,7 @@ class ToyEncoder:
     """Texts to vectors by the hash of their words; counts what it was asked to embed."""
 
     identity = TOY
+    passage_prompt = ""
 
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer

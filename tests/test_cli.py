@@ -103,7 +103,7 @@ def test_questions_from_stdin(sample_index: Path) -> None:
     lines = f"{QUESTION}\n\n   \nWho directs the ICSR?\n"
     out = ok("ask", "-", "--index", sample_index, input=lines).splitlines()
     answers = [json.loads(line) for line in out]
-    assert [list(answer)[0] for answer in answers] == ["question", "error", "error", "question"]
+    assert [next(iter(answer)) for answer in answers] == ["question", "error", "error", "question"]
     assert answers[0]["answers"][0]["text"] == "58"
     assert "blank" in answers[1]["error"]
 
