@@ -345,6 +345,8 @@ def _same_content(known: IndexedFile, file: IndexedFile) -> bool:
 
 
 def _same_status(known: IndexedFile, status: os.stat_result) -> bool:
+    if not known.sha256:
+        return False  # It could not be read at all; what changed may have left no trace in these.
     return (known.size, known.mtime_ns, known.loader) == (
         status.st_size,
         status.st_mtime_ns,

@@ -33,14 +33,18 @@ def calibrate(outcomes: Sequence[Outcome], answerable: Sequence[bool]) -> Calibr
         outcomes: one a question; those without any span are left out.
         answerable: whether the corpus answers each question.
     """
-    pairs = [(o, a) for o, a in zip(outcomes, answerable, strict=True) if o.best]
-    f1s = [outcome.f1 if has_answer else 0.0 for outcome, has_answer in pairs]
-    slope, intercept = fit([o.score for o, _ in pairs], [float(f1 >= _RIGHT_F1) for f1 in f1s])
+    rows = [
+        (outcome.score, outcome.f1 if has_answer else 0.0, has_answer)
+        for outcome, has_answer in zip(outcomes, answerable, strict=True)
+        if outcome.score is not None
+    ]
+    scores, f1s, has_answers = zip(*rows, strict=True)
+    slope, intercept = fit(scores, [float(f1 >= _RIGHT_F1) for f1 in f1s])
     fitted = Calibration(slope, intercept, threshold=0.0)
     threshold = best_threshold(
-        [fitted.confidence(outcome.score) for outcome, _ in pairs],
+        [fitted.confidence(score) for score in scores],
         f1s,
-        [has_answer for _, has_answer in pairs],
+        has_answers,
         unanswerable_share=_UNANSWERABLE_SHARE,
     )
     return Calibration(slope, intercept, threshold)
@@ -62,8 +66,8 @@ def main() -> None:
     gold: list[Gold] = write_articles(indexed, arguments.work / "gold")
     held_back = write_articles(left_out, arguments.work / "held-back")
     folders = [arguments.work / "gold"]
-    for path in arguments.distractors:
-        folders.append(arguments.work / path.name.split(".")[0])
+    for number, path in enumerate(arguments.distractors):
+        folders.append(arguments.work / f"distractors-{number}")
         write_paragraphs(read_squad(path), folders[-1])
     index_files(arguments.work / "index", folders, models=arguments.models)
     with Pipeline.open(arguments.work / "index") as pipeline:

@@ -9,6 +9,7 @@ paragraphs of other files join the corpus as distractors.
 import argparse
 import json
 import re
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -46,8 +47,8 @@ class Outcome:
     golds: tuple[str, ...]
     best: str
     """The best answer, whether or not it was sure enough to be given."""
-    score: float
-    """Its ranking score; -inf where nothing was found."""
+    score: float | None
+    """Its ranking score; None where nothing was found."""
     confidence: float
     answered: bool
     em: float
@@ -59,8 +60,12 @@ class Outcome:
 
 
 def write_articles(articles: Sequence[Article], folder: Path) -> list[Gold]:
-    """Write each article as one text file; its questions with their spans in that file."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write each article as one text file; its questions with their spans in that file.
+
+    The folder is emptied first.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     gold: list[Gold] = []
     for number, article in enumerate(articles):
         name = re.sub(r"[^\w .,()-]+", "_", article.title)[:80] or "untitled"
@@ -100,7 +105,7 @@ def measure(pipeline: Pipeline, gold: Sequence[Gold], *, read: int = 10) -> Iter
             question=item.question,
             golds=item.golds,
             best=text,
-            score=best.score if best else float("-inf"),
+            score=best.score if best else None,
             confidence=best.confidence if best else 0.0,
             answered=result.answered,
             em=exact_match(text, item.golds),
@@ -156,8 +161,8 @@ def main() -> None:
 
     gold = write_articles(read_squad(arguments.gold), arguments.work / "gold")
     folders = [arguments.work / "gold"]
-    for path in arguments.distractors:
-        folders.append(arguments.work / path.name.split(".")[0])
+    for number, path in enumerate(arguments.distractors):
+        folders.append(arguments.work / f"distractors-{number}")
         write_paragraphs(read_squad(path), folders[-1])
     index_files(arguments.work / "index", folders, models=arguments.models)
     with Pipeline.open(arguments.work / "index") as pipeline:

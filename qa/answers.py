@@ -5,9 +5,11 @@ import string
 from collections import Counter
 from collections.abc import Sequence
 
-__all__ = ["exact_match", "f1", "normalise"]
+__all__ = ["exact_match", "f1", "normalise", "same_answer_key"]
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
+_ARTICLE_WORDS = {"a", "an", "the"}
+_OUTER = ".,;:!?\"'()[]{}“”‘’„«»…"
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
@@ -21,6 +23,22 @@ def normalise(text: str) -> str:
     'nobelprize'
     """
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
+
+
+def same_answer_key(text: str) -> str:
+    """What two equal answers share: case, articles, spaces and outer punctuation do not count.
+
+    Gentler than `normalise`, which makes 1.5 and 15, or -5 and 5, the same: good
+    enough for a score, but no reason to cite one as proof of the other.
+
+    >>> same_answer_key("The 1.5 Million.") == same_answer_key("1.5 million")
+    True
+    >>> same_answer_key("1.5 million") == same_answer_key("15 million")
+    False
+    """
+    words = (word.strip(_OUTER) for word in text.casefold().split())
+    kept = [word for word in words if word and word not in _ARTICLE_WORDS]
+    return " ".join(kept) or text.casefold()
 
 
 def exact_match(prediction: str, golds: Sequence[str]) -> float:

@@ -9,7 +9,9 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Calibration", "best_threshold", "fit"]
+from corpus.errors import ModelError
+
+__all__ = ["UNFITTED", "Calibration", "best_threshold", "fit"]
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -30,12 +32,25 @@ class Calibration:
 
     @classmethod
     def load(cls, path: Path) -> "Calibration":
-        """The calibration saved at the path."""
-        return cls(**json.loads(path.read_text(encoding="utf-8")))
+        """The calibration saved at the path; a rough one where there is none.
+
+        Raises:
+            ModelError: the file is not what `save` writes.
+        """
+        try:
+            return cls(**json.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return UNFITTED
+        except (OSError, ValueError, TypeError) as error:
+            raise ModelError(f"{path} is no calibration ({error}); delete or restore it") from error
 
     def save(self, path: Path) -> None:
         """Write it as JSON."""
         path.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+
+
+UNFITTED = Calibration(slope=0.3, intercept=-2.0, threshold=0.5)
+"""For a reader that nobody has calibrated: of the right order for BERT-like readers, no more."""
 
 
 def fit(scores: Sequence[float], right: Sequence[float]) -> tuple[float, float]:
@@ -90,6 +105,8 @@ def best_threshold(
     # Answering one question more, from the surest on: its F1 is won, its abstention lost.
     gained = weight * np.where(has_answer, np.asarray(f1s, dtype=np.float64)[order], -1.0)
     totals = np.concatenate([[0.0], np.cumsum(gained)])
-    best = int(totals.argmax())
     edges = np.concatenate([[1.0], sorted_confidences, [0.0]])
+    # No threshold parts equal confidences.
+    totals[1:-1][edges[1:-2] == edges[2:-1]] = -np.inf
+    best = int(totals.argmax())
     return float((edges[best] + edges[best + 1]) / 2)

@@ -35,6 +35,17 @@ app = typer.Typer(
 train = typer.Typer(help="Fine-tune a model on gold questions.", no_args_is_help=True)
 app.add_typer(train, name="train")
 
+_OFFLINE = "HF_HUB_OFFLINE"
+_OFFLINE_CHOSEN = _OFFLINE in os.environ
+
+
+def _models(value: str | None) -> str | None:
+    """Go online only when models were asked for that may have to be fetched."""
+    if value and value != "bundled" and not Path(value).is_dir() and not _OFFLINE_CHOSEN:
+        os.environ[_OFFLINE] = "0"
+    return value
+
+
 Index = Annotated[
     Path | None,
     typer.Option(
@@ -53,13 +64,14 @@ Models = Annotated[
     str | None,
     typer.Option(
         "--models",
+        callback=_models,
         metavar="PRESET|DIR",
         help="Models of a new index: bundled, balanced, best, multilingual, or a folder with"
         " encoder/ and reader/.",
     ),
 ]
 MaxFileMb = Annotated[
-    float, typer.Option("--max-file-mb", min=0, help="Skip files larger than this.")
+    float, typer.Option("--max-file-mb", min=0, max=1e6, help="Skip larger files.")
 ]
 
 
@@ -108,15 +120,9 @@ def index(
     if as_json:
         _print_json(_changes_json(changes))
     else:
+        _print_failures(changes)
         _print_changes(changes, folder)
-    for reason in changes.kept_roots.values():
-        raise RootError(reason)
-    unreadable = bool(changes.failed) and not changes.documents
-    if unreadable or (strict and changes.failed):
-        path, reason = next(iter(changes.failed.items()))
-        raise InputError(
-            f"{len(changes.failed)} of the files could not be read, such as {path}: {reason}"
-        )
+    _require_success(changes, strict=strict)
 
 
 @app.command()
@@ -126,8 +132,8 @@ def ask(
     docs: Docs = None,
     sample: Sample = False,
     models: Models = None,
-    answers: Annotated[int, typer.Option(min=1, help="How many answers, at most.")] = 5,
-    read: Annotated[int, typer.Option(min=1, help="How many passages to read.")] = 10,
+    answers: Annotated[int, typer.Option(min=1, max=1000, help="How many answers, at most.")] = 5,
+    read: Annotated[int, typer.Option(min=1, max=1000, help="How many passages to read.")] = 10,
     min_confidence: Annotated[
         float | None, typer.Option(min=0, max=1, help="Answer from this confidence on.")
     ] = None,
@@ -141,7 +147,10 @@ def ask(
     """
     folder = _index_folder(index, docs, sample, models)
     if documents := _documents(docs, sample):
-        _index(folder, documents, models)
+        changes = _index(folder, documents, models)
+        if sys.stderr.isatty():
+            _print_failures(changes)
+        _require_success(changes, strict=False)
 
     from qa import render
     from qa.pipeline import Pipeline
@@ -222,10 +231,9 @@ def show(
             }
         )
     elif sys.stdout.isatty():
-        from qa.render import printable
+        from qa.render import harmless
 
-        for line in found.text.splitlines():
-            typer.echo(printable(line))
+        typer.echo(harmless(found.text))
     else:
         # To the byte: no newline added, none translated.
         sys.stdout.buffer.write(found.text.encode("utf-8"))
@@ -269,7 +277,7 @@ def reader(
     validation: Annotated[Path, typer.Option(help="SQuAD JSON, never trained on.")],
     base: Annotated[Path, typer.Option(metavar="DIR", help="The encoder to start from.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the reader goes.")],
-    epochs: Annotated[float, typer.Option(min=0, help="Passes over the data.")] = 2,
+    epochs: Annotated[float, typer.Option(min=0.01, help="Passes over the data.")] = 2,
     learning_rate: Annotated[float, typer.Option(min=0)] = 2e-4,
     batch_size: Annotated[int, typer.Option(min=1)] = 32,
     max_tokens: Annotated[int, typer.Option(min=32)] = 320,
@@ -285,7 +293,6 @@ def reader(
     Example: citespan train reader --train squad.json --train more.json@0.3
     --validation dev.json --base MiniLM/ --out my-reader/
     """
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
     from qa.train import Recipe, TrainingSet, train_reader
 
     recipe = Recipe(
@@ -309,14 +316,17 @@ def reader(
 def main() -> None:
     """Run the command line; a user's mistake is one line and exit code 1, a bug its traceback."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault(_OFFLINE, "1")
     try:
         app()
-    except CitespanError as error:
-        typer.echo(f"Error: {' '.join(str(error).split())}", err=True)
-        sys.exit(EXIT_ERROR)
     except BrokenPipeError:
         # The reader of our output has seen enough; nothing more can be written, also at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_ERROR)
+    except (CitespanError, OSError) as error:
+        from qa.render import printable
+
+        typer.echo(f"Error: {printable(str(error))}", err=True)
         sys.exit(EXIT_ERROR)
 
 
@@ -375,17 +385,19 @@ def _progress() -> Iterator[Callable[[str], None]]:
     if not sys.stderr.isatty():
         yield lambda _: None
         return
-    yield lambda line: typer.echo(f"\r\033[K{line}", err=True, nl=False)
-    typer.echo("\r\033[K", err=True, nl=False)
+    try:
+        yield lambda line: typer.echo(f"\r\033[K{line}", err=True, nl=False)
+    finally:
+        typer.echo("\r\033[K", err=True, nl=False)
 
 
 def _answer_lines(answer: Callable[[str], dict[str, Any]]) -> None:
-    for line in sys.stdin:
+    for line in sys.stdin.buffer:
         try:
-            printed = answer(line)
+            printed = answer(line.decode("utf-8", "replace").removeprefix("\ufeff"))
         except CitespanError as error:
             printed = {"error": str(error)}
-        typer.echo(json.dumps(printed, ensure_ascii=False))
+        typer.echo(json.dumps(printed, ensure_ascii=sys.stdout.isatty()))
         sys.stdout.flush()
 
 
@@ -408,12 +420,28 @@ def _changes_json(changes: "Changes") -> dict[str, Any]:
     }
 
 
-def _print_changes(changes: "Changes", folder: Path) -> None:
+def _print_failures(changes: "Changes") -> None:
     from qa.render import printable
 
     for what, reasons in (("failed", changes.failed), ("skipped", changes.skipped)):
         for path, reason in sorted(reasons.items()):
             typer.echo(f"{what}: {printable(str(path))}: {printable(reason)}", err=True)
+
+
+def _require_success(changes: "Changes", *, strict: bool) -> None:
+    """Fail when a root was lost or nothing could be read; when strict, if any file could not."""
+    for reason in changes.kept_roots.values():
+        raise RootError(reason)
+    read = len(changes.added) + len(changes.changed) + changes.unchanged
+    trouble = {**changes.skipped, **changes.failed} if not read else changes.failed
+    if trouble and (strict or not read):
+        path, reason = next(iter(trouble.items()))
+        raise InputError(f"{len(trouble)} of the files could not be read, such as {path}: {reason}")
+
+
+def _print_changes(changes: "Changes", folder: Path) -> None:
+    from qa.render import printable
+
     typer.echo(
         f"{len(changes.added)} added, {len(changes.changed)} changed,"
         f" {len(changes.removed)} removed, {changes.unchanged} unchanged,"
@@ -423,9 +451,10 @@ def _print_changes(changes: "Changes", folder: Path) -> None:
     typer.echo(
         f"{changes.documents:,} documents, {changes.passages:,} passages,"
         f" {changes.embedded:,} embedded in {changes.seconds:.1f} s; {exact};"
-        f" generation {changes.generation} in {folder}"
+        f" generation {changes.generation} in {printable(str(folder))}"
     )
 
 
 def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, ensure_ascii=False, indent=1))
+    # On a terminal all but ASCII is escaped: some of it would steer the terminal.
+    typer.echo(json.dumps(value, ensure_ascii=sys.stdout.isatty(), indent=1))

@@ -13,6 +13,9 @@ from corpus.errors import GoldError
 __all__ = ["Article", "GoldSpan", "Paragraph", "Question", "read_squad"]
 
 
+_MALFORMED = (LookupError, TypeError, AttributeError, ValueError, OSError, EOFError, lzma.LZMAError)
+
+
 @dataclass(frozen=True, slots=True)
 class GoldSpan:
     """A right answer: `text == paragraph.text[start:end]`, offsets in code points."""
@@ -67,7 +70,17 @@ def read_squad(path: Path) -> list[Article]:
         ]
     except FileNotFoundError:
         raise GoldError(f"no gold file at {path}") from None
-    except (KeyError, TypeError, AttributeError, ValueError, EOFError, lzma.LZMAError) as error:
+    except IsADirectoryError:
+        raise GoldError(f"{path} is a folder; expected a SQuAD file") from None
+    except (
+        KeyError,
+        TypeError,
+        AttributeError,
+        ValueError,
+        EOFError,
+        OSError,
+        lzma.LZMAError,
+    ) as error:
         raise GoldError(
             f"{path} is not SQuAD JSON ({type(error).__name__}: {error}); expected"
             ' {"data": [{"title", "paragraphs": [{"context", "qas": [...]}]}]}'

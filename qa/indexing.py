@@ -3,9 +3,11 @@
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 
 import corpus
+from corpus.errors import InputError
 from corpus.records import ModelIdentity, Recipe
 from corpus.store import Writer
 from embeddings.build import Changes, update
@@ -43,13 +45,19 @@ def index_files(
     Raises:
         RecipeError: the index was made with other models.
     """
+    for path in paths:
+        _check_path(path)
 
+    @cache
     def load(name: str) -> tuple[Encoder, ModelIdentity]:
         pair = model_pair(name)
         encoder = open_encoder(pair.encoder, fallback=folder)
         return encoder, export(pair.reader, "reader", fallback=folder).identity
 
     def recipe() -> Recipe:
+        for path in paths:
+            if not path.exists():
+                raise InputError(f"{path} does not exist; nothing was changed")
         encoder, reader = load(models or "bundled")
         return default_recipe(models or "bundled", encoder.identity, reader)
 
@@ -66,6 +74,17 @@ def index_files(
         )
 
 
+def _check_path(path: Path) -> None:
+    """Refuse a path that cannot be looked at, or written down."""
+    try:
+        str(path).encode("utf-8")
+        path.exists()
+    except UnicodeEncodeError:
+        raise InputError(f"{str(path)!r}: its name is not UTF-8; rename it") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+
+
 def own_index(paths: Sequence[Path], models: str) -> Path:
     """Where the index of documents named only for one command lies: in the user's cache.
 
@@ -74,7 +93,7 @@ def own_index(paths: Sequence[Path], models: str) -> Path:
     """
     pair = model_pair(models)
     weights = [
-        export(pair.encoder, "encoder").identity.sha256,
+        open_encoder(pair.encoder).identity.sha256,
         export(pair.reader, "reader").identity.sha256,
     ]
     key = json.dumps([sorted(str(path.absolute()) for path in paths), models, weights])

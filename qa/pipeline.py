@@ -1,5 +1,6 @@
 """A question in, cited answers out: search, read, compare spans across passages, cite."""
 
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from corpus.store import Snapshot
 from embeddings.encoder import open_encoder
 from embeddings.runtime import export
 from embeddings.search import Hit, Search
-from qa.answers import normalise
+from qa.answers import same_answer_key
 from qa.calibration import Calibration
 from qa.reader import Reader
 from qa.settings import SEARCH_WEIGHT, model_pair
@@ -23,11 +24,15 @@ from qa.spans import ScoredSpan
 
 __all__ = ["Answer", "Citation", "IndexState", "Pipeline", "Result", "Seconds", "Span"]
 
-_SPANS_PER_PASSAGE = 5
+_SPANS_PER_PASSAGE = 20
+"""So many because most of them are the best one with a word more or less, and fall away."""
 _CITATION_MARGIN = 6.0
 """How far, in the reader's logits, an equal answer elsewhere may lie below the best one and still
 be cited. Further down, the same words mostly stand there by chance."""
-_MARKUP = "*_`#>|~"
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+_LINE_MARKUP = re.compile(r"(?:#{1,6}|>|\||[-*+])\s+")
+_MARKUP_PAIRS = "*_~"
+_MARKUP_SINGLE = "*`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,12 +244,9 @@ class Pipeline:
     def _span(self, hit: Hit, scored: ScoredSpan) -> Span | None:
         """The scored span in the document's own offsets, trimmed; None when nothing is left."""
         passage = hit.passage
-        edges = _MARKUP if self._is_markdown(passage.document_id) else ""
-        start, end = scored.start, scored.end
-        while start < end and _trimmed(passage.text[start], edges):
-            start += 1
-        while start < end and _trimmed(passage.text[end - 1], edges):
-            end -= 1
+        start, end = _trimmed(
+            passage.text, scored.start, scored.end, self._is_markdown(passage.document_id)
+        )
         if start == end:
             return None
         return Span(
@@ -280,11 +282,31 @@ def _checked(question: str, answers: int, read: int, min_confidence: float | Non
     if min_confidence is not None and not 0.0 <= min_confidence <= 1.0:
         raise InputError(f"--min-confidence {min_confidence}: expected a number from 0 to 1")
     # A lone surrogate, which a terminal can pass on, is no character to any tokenizer.
-    return question.strip().encode("utf-8", "replace").decode("utf-8")
+    return _SURROGATE.sub("\ufffd", question.strip())
 
 
-def _trimmed(character: str, edges: str) -> bool:
-    return character.isspace() or character in edges
+def _trimmed(text: str, start: int, end: int, markdown: bool) -> tuple[int, int]:
+    """The span without white space at its ends, nor Markdown's own signs."""
+    while True:
+        quote = text[start:end]
+        left = len(quote) - len(quote.lstrip())
+        right = len(quote.rstrip())
+        quote = quote[left:right]
+        start, end = start + left, start + max(left, right)
+        if not markdown or not quote:
+            return start, end
+        if match := _LINE_MARKUP.match(quote):
+            start += match.end()
+        elif len(quote) > 1 and quote[0] == quote[-1] == "`":
+            return start + 1, end - 1  # Inside, everything is meant.
+        elif len(quote) > 1 and quote[0] == quote[-1] and quote[0] in _MARKUP_PAIRS:
+            start, end = start + 1, end - 1
+        elif quote[0] in _MARKUP_SINGLE:
+            start += 1
+        elif quote[-1] in _MARKUP_SINGLE or quote.endswith(" |"):
+            end -= 1
+        else:
+            return start, end
 
 
 def _overlap(a: Span, b: Span) -> bool:
@@ -296,7 +318,7 @@ def _grouped(spans: Sequence[Span]) -> list[list[Span]]:
     """Spans of equal answers together, in order of the best of each."""
     groups: dict[str, list[Span]] = {}
     for span in spans:
-        groups.setdefault(normalise(span.text) or span.text.casefold(), []).append(span)
+        groups.setdefault(same_answer_key(span.text), []).append(span)
     return list(groups.values())
 
 

@@ -1,7 +1,6 @@
 """Results for people and for programs."""
 
 import re
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -9,10 +8,15 @@ from typing import Any
 
 from qa.pipeline import Answer, Citation, Result
 
-__all__ = ["as_json", "as_text", "printable"]
+__all__ = ["as_json", "as_text", "harmless", "printable"]
 
 _BOLD, _DIM, _MARK, _PLAIN = "\033[1m", "\033[2m", "\033[1;7m", "\033[0m"
 _NEAREST = 3
+_HARMFUL = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"
+)
+"""Control characters, lone surrogates, and the marks that change the direction of text. Joiners,
+which Persian and emoji need, are left alone."""
 
 
 def as_json(result: Result) -> dict[str, Any]:
@@ -62,12 +66,13 @@ def as_text(result: Result, *, colour: bool) -> str:
 
 
 def printable(text: str) -> str:
-    """The text on one line, with control and direction-changing characters made harmless."""
-    collapsed = re.sub(r"\s+", " ", text).strip()
-    return "".join(
-        character if unicodedata.category(character) not in {"Cc", "Cf", "Cs"} else "\ufffd"
-        for character in collapsed
-    )
+    """The text on one line, with what would move the cursor or turn the text made harmless."""
+    return harmless(" ".join(text.replace("\ufeff", "").split()))
+
+
+def harmless(text: str) -> str:
+    """The text with its lines and tabs, but nothing else that steers a terminal."""
+    return _HARMFUL.sub("\ufffd", text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
 def _answer(answer: Answer, colour: bool) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """Which models there are, and the numbers that were chosen by measurement."""
 
 import importlib.util
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,6 +108,8 @@ def _fetched(repository: str) -> Path:
 
     wanted = ["*.json", "*.txt", "*.model", "model.safetensors"]
     try:
+        with suppress(LocalEntryNotFoundError):
+            return Path(snapshot_download(repository, allow_patterns=wanted, local_files_only=True))
         return Path(snapshot_download(repository, allow_patterns=wanted))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ModelError(
@@ -120,7 +123,7 @@ def default_recipe(models: str, encoder: ModelIdentity, reader: ModelIdentity) -
     return Recipe(
         encoder=encoder,
         reader=reader,
-        models=models,
+        models=models if models in PRESETS else str(Path(models).absolute()),
         passage_tokens=PASSAGE_TOKENS,
         overlap_tokens=OVERLAP_TOKENS,
         dense_weight=DENSE_WEIGHT,

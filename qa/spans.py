@@ -56,7 +56,8 @@ def windows(
     """The windows in which a model of `max_tokens` positions reads the passage, in order.
 
     One, where everything fits. Otherwise neighbours share `stride` passage
-    tokens, so that an answer of up to `stride` tokens lies whole in one of them.
+    tokens, or half of them where a window holds fewer than twice as many, so
+    that an answer of up to so many tokens lies whole in one of them.
     A question longer than half a window is cut at its end; a passage without
     tokens has no window.
 
@@ -78,7 +79,7 @@ def windows(
     after = np.arange(end, len(ids))
 
     room = max_tokens - len(before) - len(after)
-    step = max(1, room - stride)
+    step = room - min(stride, room // 2)
     for low in range(begin, end, step):
         high = min(low + room, end)
         take = np.concatenate([before, np.arange(low, high), after])

@@ -6,6 +6,7 @@ run is deterministic in its data: the examples of an epoch follow from the seed
 and the epoch's number alone, which is also what makes a killed run resumable.
 """
 
+import hashlib
 import json
 import math
 import random
@@ -19,6 +20,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 from transformers import AutoConfig, AutoModelForQuestionAnswering, AutoTokenizer
+from transformers.utils import logging
 
 from corpus.errors import InputError, ModelError
 from qa.answers import exact_match, f1, normalise
@@ -70,7 +72,7 @@ class Recipe:
     max_tokens: int = 320
     stride: int = 96
     max_answer_tokens: int = 30
-    negatives: float = 0.25
+    negatives: float = 0.22
     """Share of the questions also shown with a paragraph that does not answer them."""
     warmup: float = 0.05
     weight_decay: float = 0.01
@@ -133,8 +135,11 @@ def train_reader(
 
     batches = _epoch(sets, backend, recipe, 0)
     names = [(entry.path.name, entry.share) for entry in train]
+    inputs = [base / "config.json", *sorted(base.glob("*.safetensors")), *(s.path for s in train)]
+    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in inputs]
+    identity = json.dumps([asdict(recipe), names, digests], sort_keys=True)
     out.mkdir(parents=True, exist_ok=True)
-    run = _Run(model, recipe, round(recipe.epochs * len(batches)), out / _CHECKPOINT, names)
+    run = _Run(model, recipe, round(recipe.epochs * len(batches)), out / _CHECKPOINT, identity)
     first_epoch, done = run.resume()
     if (first_epoch, done) != (0, 0):
         report(f"resumed at epoch {first_epoch + 1}, step {done}")
@@ -154,7 +159,7 @@ def train_reader(
     tokenizer.save_pretrained(out)
     record = {"recipe": asdict(recipe), "validation": figures, "train": names}
     (out / "training.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    run.checkpoint.unlink()
+    run.checkpoint.unlink(missing_ok=True)
     return figures
 
 
@@ -167,10 +172,10 @@ class _Run:
         recipe: Recipe,
         total_steps: int,
         checkpoint: Path,
-        names: list[tuple[str, float]],
+        identity: str,
     ) -> None:
         self.checkpoint = checkpoint
-        self._identity = json.dumps([asdict(recipe), names], sort_keys=True)
+        self._identity = identity
         self._model = model
         self._device = next(model.parameters()).device
         self._optimizer = torch.optim.AdamW(
@@ -423,6 +428,8 @@ def _parameter_groups(model: Any, weight_decay: float) -> list[dict[str, Any]]:
 
 def _base_model(base: Path, dropout: float) -> tuple[Any, Any]:
     """The model, with a fresh head where it has none, and its tokenizer, which cuts nothing."""
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     tokenizer = AutoTokenizer.from_pretrained(base)
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()

@@ -1,6 +1,7 @@
 """Check saved answers against the files as they are now, without the index."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -8,11 +9,13 @@ from typing import Any, Literal, TypeAlias
 from corpus.errors import InputError, LoadError
 from corpus.load import load
 from corpus.records import Document
+from corpus.split import sentence_around
 
 __all__ = ["Status", "read_citations", "verify"]
 
 Status: TypeAlias = Literal["unchanged", "moved", "changed", "missing", "reader-changed"]
 
+_HOW_TO_SAVE = "save answers with `citespan ask QUESTION --json`"
 _KEYS = {
     "document": str,
     "source": str,
@@ -29,12 +32,12 @@ def verify(citations: list[dict[str, Any]]) -> dict[str, Any]:
     """Each citation with its `status`, and how many there are of each.
 
     `unchanged`: the same characters stand at the same offsets. `moved`: not
-    there, but the quote within its sentence stands elsewhere, at the added
+    there, but the quote within its whole sentence stands elsewhere, at the added
     `start_now` and `end_now`. `reader-changed`: the file's bytes are the same
     but today's loader makes another text of them. `missing`: the file, or its
     row, is gone. `changed`: everything else.
     """
-    loaded: dict[Path, list[Document] | None] = {}
+    loaded: dict[Path, list[Document] | str] = {}
     checked = [{**citation, **_check(citation, loaded)} for citation in citations]
     counts: dict[str, int] = {}
     for citation in checked:
@@ -49,23 +52,39 @@ def read_citations(path: Path) -> list[dict[str, Any]]:
         InputError: the file cannot be read, is no JSON, or a citation lacks a key.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read: {error}") from error
     try:
         saved = json.loads(text)
+    except RecursionError:
+        raise InputError(f"{path} is nested too deeply to be saved answers") from None
     except ValueError:
         saved = [_parsed(path, number, line) for number, line in _lines(text)]
+    if not saved or not _has_answers(saved):
+        raise InputError(f"{path} holds no saved answers; {_HOW_TO_SAVE}")
     citations = list(_citations(saved))
     for number, citation in enumerate(citations, 1):
-        for key, kind in _KEYS.items():
-            if not isinstance(citation.get(key), kind) or isinstance(citation.get(key), bool):
-                raise InputError(
-                    f"{path}: citation {number} has {key} = {citation.get(key)!r}, expected"
-                    f" {'text' if kind is str else 'a whole number'};"
-                    " save answers with `citespan ask QUESTION --json`"
-                )
+        _require(path, number, citation)
     return citations
+
+
+def _require(path: Path, number: int, citation: Any) -> None:
+    """Refuse a citation that lacks a key, or whose sentence does not hold its quote."""
+    if not isinstance(citation, dict):
+        raise InputError(f"{path}: citation {number} is {citation!r}, expected an object")
+    for key, kind in _KEYS.items():
+        if not isinstance(citation.get(key), kind) or isinstance(citation.get(key), bool):
+            raise InputError(
+                f"{path}: citation {number} has {key} = {citation.get(key)!r}, expected"
+                f" {'text' if kind is str else 'a whole number'}; {_HOW_TO_SAVE}"
+            )
+    quote, at = citation["quote"], citation["start"] - citation["sentence_start"]
+    if at < 0 or citation["sentence"][at : at + len(quote)] != quote or not quote:
+        raise InputError(
+            f"{path}: citation {number} has the quote {quote!r}, which does not stand in its"
+            f" sentence at {at}; the file was altered"
+        )
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
@@ -76,45 +95,71 @@ def _parsed(path: Path, number: int, line: str) -> Any:
     try:
         return json.loads(line)
     except ValueError as error:
-        raise InputError(
-            f"{path}: line {number} is not JSON ({error});"
-            " save answers with `citespan ask QUESTION --json`"
-        ) from error
+        raise InputError(f"{path}: line {number} is not JSON ({error}); {_HOW_TO_SAVE}") from error
 
 
-def _citations(saved: Any) -> Iterator[dict[str, Any]]:
-    """Every object under a key `citations`, however deep it lies."""
+def _has_answers(saved: Any) -> bool:
+    """Whether there is a key `answers` or `error` anywhere, as in what `ask` prints."""
+    if isinstance(saved, list):
+        return any(map(_has_answers, saved))
+    if isinstance(saved, dict):
+        return bool({"answers", "citations", "error"} & saved.keys()) or any(
+            map(_has_answers, saved.values())
+        )
+    return False
+
+
+def _citations(saved: Any) -> Iterator[Any]:
+    """Everything in a list under a key `citations`, however deep it lies."""
     if isinstance(saved, list):
         for item in saved:
             yield from _citations(item)
     elif isinstance(saved, dict):
         for key, value in saved.items():
-            if key == "citations" and isinstance(value, list):
-                yield from (item for item in value if isinstance(item, dict))
-            else:
-                yield from _citations(value)
+            yield from (
+                value if key == "citations" and isinstance(value, list) else _citations(value)
+            )
 
 
-def _check(citation: dict[str, Any], loaded: dict[Path, list[Document] | None]) -> dict[str, Any]:
+def _check(citation: dict[str, Any], loaded: dict[Path, list[Document] | str]) -> dict[str, Any]:
     source = Path(citation["source"])
     if source not in loaded:
-        loaded[source] = None
-        if source.is_file():
-            try:
-                loaded[source] = load(source)
-            except LoadError as error:
-                return {"status": "changed", "reason": f"{source} {error}"}
+        loaded[source] = _load(source)
     documents = loaded[source]
-    document = next((d for d in documents or () if d.id == citation["document"]), None)
+    if isinstance(documents, str):
+        return {"status": "changed", "reason": documents}
+    document = next((d for d in documents if d.id == citation["document"]), None)
     if document is None:
-        return {"status": "missing" if not source.is_file() or documents else "changed"}
+        return {"status": "missing"}
     start, quote = citation["start"], citation["quote"]
     if document.text[start : citation["end"]] == quote:
         return {"status": "unchanged"}
     if document.sha256 == citation["sha256"]:
         return {"status": "reader-changed"}
-    found = document.text.find(citation["sentence"]) if citation["sentence"] else -1
-    if found < 0:
+    start_now = _moved_to(document.text, citation)
+    if start_now is None:
         return {"status": "changed"}
-    start_now = found + start - citation["sentence_start"]
     return {"status": "moved", "start_now": start_now, "end_now": start_now + len(quote)}
+
+
+def _load(source: Path) -> list[Document] | str:
+    """The file's documents, none where it is gone; a sentence where it is no longer readable."""
+    try:
+        return load(source) if source.is_file() else []
+    except LoadError as error:
+        return f"{source} {error}"
+    except OSError as error:
+        return f"{source} cannot be read: {error.strerror}"
+
+
+def _moved_to(text: str, citation: dict[str, Any]) -> int | None:
+    """Where the quote stands now within the same sentence, whole, nearest to where it stood."""
+    sentence, quote = citation["sentence"], citation["quote"]
+    within = citation["start"] - citation["sentence_start"]
+    places = [
+        match.start() + within
+        for match in re.finditer(re.escape(sentence), text)
+        if sentence_around(text, match.start() + within, match.start() + within + len(quote))
+        == (match.start(), match.end())
+    ]
+    return min(places, key=lambda place: abs(place - citation["start"]), default=None)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qa.answers import exact_match, f1, normalise
+from qa.answers import exact_match, f1, normalise, same_answer_key
 
 
 @pytest.mark.parametrize(
@@ -48,3 +48,17 @@ def test_laws(prediction: str, golds: list[str]) -> None:
     assert f1(prediction, golds) == f1(prediction, golds[::-1])
     assert f1(prediction, golds) == max(f1(prediction, [gold]) for gold in golds)
     assert normalise(normalise(prediction)) == normalise(prediction) or "İ" in prediction
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("The 58", "58."), ("“Ida Lund”", "ida lund"), ("a  b", "B")]
+)
+def test_equal_answers(one: str, other: str) -> None:
+    assert same_answer_key(one) == same_answer_key(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("1.5", "15"), ("-5", "5"), ("C++", "C"), ("3-4", "34"), ("?", "!")]
+)
+def test_different_answers(one: str, other: str) -> None:
+    assert same_answer_key(one) != same_answer_key(other)

@@ -171,7 +171,7 @@ def test_what_is_skipped_is_said(toy_index: Indexer, docs: Path) -> None:
     (docs / "gone.txt").symlink_to(docs / "nowhere")
     changes = toy_index(docs, max_bytes=3000)
     assert {path.name: reason.split(",")[0] for path, reason in changes.skipped.items()} == {
-        "large.txt": "has 0 MB",
+        "large.txt": "has 0.00381 MB",
         "pipe.txt": "is not a regular file",
         "gone.txt": "cannot be read: No such file or directory",
     }
@@ -240,3 +240,120 @@ def test_vectors_nobody_names_are_removed(toy_index: Indexer, docs: Path, tmp_pa
     toy_index(docs)
     connection = sqlite3.connect(tmp_path / "index" / "index.sqlite")
     assert connection.execute("SELECT count(*) FROM vectors").fetchone() == (2,)
+
+
+def test_one_deletion_among_many(toy_index: Indexer, docs: Path, tmp_path: Path) -> None:
+    for n in range(60):
+        (docs / f"more{n}.txt").write_text(f"More text number{n}.")
+    toy_index(docs)
+    (docs / "more7.txt").unlink()
+    assert [path.name for path in toy_index(docs).removed] == ["more7.txt"]
+    assert "more7" not in titles(tmp_path)
+
+
+def test_roots_and_named_files_within_roots_stay(toy_index: Indexer, docs: Path) -> None:
+    hidden = docs / ".drafts"
+    hidden.mkdir()
+    (hidden / "draft.txt").write_text("A draft.")
+    (docs / ".note.txt").write_text("A hidden note.")
+    toy_index(docs, hidden, docs / ".note.txt")
+    for paths in ((docs,), (), (docs, docs), (docs / "sub", docs)):
+        changes = toy_index(*paths)
+        assert (changes.unchanged, changes.removed, changes.generation) == (4, [], 1)
+    (docs / ".note.txt").unlink()
+    assert [path.name for path in toy_index(docs).removed] == [".note.txt"]
+
+
+def test_a_lost_root_within_a_root_deletes_nothing(toy_index: Indexer, docs: Path) -> None:
+    toy_index(docs, docs / "sub")
+    shutil.rmtree(docs / "sub")
+    changes = toy_index(docs)
+    assert list(changes.kept_roots) == [docs / "sub"]
+    assert (changes.removed, changes.documents) == ([], 2)
+
+
+def test_an_index_within_its_root_is_no_document(
+    toy_index: Indexer, docs: Path, tmp_path: Path
+) -> None:
+    for _ in range(3):
+        changes = toy_index(tmp_path)
+        assert (changes.documents, changes.generation, changes.failed) == (2, 1, {})
+
+
+def test_a_file_replaced_by_a_folder_is_gone(toy_index: Indexer, docs: Path) -> None:
+    path = docs / "long.txt"
+    toy_index(path)
+    path.unlink()
+    path.mkdir()
+    (path / "inside.txt").write_text("Inside.")
+    changes = toy_index()
+    assert (changes.removed, changes.added) == ([path], [path / "inside.txt"])
+
+
+def test_a_file_grown_too_large_leaves_the_index(toy_index: Indexer, docs: Path) -> None:
+    toy_index(docs)
+    changes = toy_index(docs, max_bytes=500)
+    assert changes.removed == list(changes.skipped) == [docs / "long.txt"]
+
+
+def test_a_file_once_unreadable_is_tried_again(
+    toy_index: Indexer, docs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    age(docs)
+    opened = Path.open
+
+    def refuse(self: Path, *arguments: str, **options: str) -> object:
+        if self.name == "long.txt":
+            raise PermissionError(13, "Permission denied")
+        return opened(self, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", refuse)
+        assert list(toy_index(docs).failed.values()) == ["cannot be read: Permission denied"]
+    changes = toy_index(docs)
+    assert (changes.added, changes.failed) == ([docs / "long.txt"], {})
+
+
+def test_indexes_that_cannot_be_opened_are_rebuilt(
+    toy_index: Indexer, docs: Path, tmp_path: Path
+) -> None:
+    """As after an upgrade of FAISS: the checksum is right and the format is not."""
+    import hashlib
+    import json
+
+    toy_index(docs)
+    with Snapshot.open(tmp_path / "index") as snapshot:
+        folder = snapshot.artefacts
+    (folder / "vectors.faiss").write_bytes(b"from the future")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"]["vectors.faiss"] = {
+        "size": 15,
+        "sha256": hashlib.sha256(b"from the future").hexdigest(),
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert toy_index().generation == 2
+
+
+def test_staging_many_documents_takes_linear_time(tmp_path: Path) -> None:
+    import time
+
+    from conftest import TOY_RECIPE
+
+    from corpus.records import Document
+    from corpus.store import Writer
+
+    def seconds(n: int) -> float:
+        with Writer.open(tmp_path / f"index{n}", lambda: TOY_RECIPE) as writer:
+            writer.add_vectors([(b"v", b"\0\0")])
+            for i in range(n):
+                path = Path(f"/{i}")
+                writer.stage(
+                    Document(f"{i:016}", path, None, "t", "text " * 600, "", "text/1", "utf-8"),
+                    [((0, 4), b"v")],
+                )
+            started = time.perf_counter()
+            assert sum(1 for _ in writer.planned(new_only=False)) == n
+            return time.perf_counter() - started
+
+    seconds(50)
+    assert seconds(2000) < 8 * 4 * seconds(500) / 4 + 0.5

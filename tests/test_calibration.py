@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qa.calibration import Calibration, best_threshold, fit
+from corpus.errors import ModelError
+from qa.calibration import UNFITTED, Calibration, best_threshold, fit
 
 
 def test_fit_equals_scikit_learn() -> None:
@@ -48,9 +49,8 @@ def test_no_threshold_is_better(questions: list[tuple[float, float, bool]], shar
     chosen = best_threshold(confidences, f1s, answerable, unanswerable_share=share)
     assert 0.0 <= chosen <= 1.0
     candidates = [0.0, 1.1, *confidences]
-    # Equal confidences cannot be told apart by any threshold; a step between them may look
-    # better than it is, so the law holds where they differ.
-    if len(set(confidences)) == len(confidences) and 1.0 not in confidences:
+    # Nothing is above 1, so that certain answers are always given.
+    if 1.0 not in confidences:
         assert mean_f1(chosen) >= max(map(mean_f1, candidates)) - 1e-9
 
 
@@ -59,5 +59,9 @@ def test_confidence_rises_and_survives_extremes(tmp_path: Path) -> None:
     values = [calibration.confidence(score) for score in (-1e9, -3, 0, 2, 9, 1e9)]
     assert values == sorted(values)
     assert (values[0], values[3], values[-1]) == (0.0, 0.5, 1.0)
+    assert Calibration.load(tmp_path / "none.json") == UNFITTED
+    (tmp_path / "bad.json").write_text('{"slope": 1}')
+    with pytest.raises(ModelError, match="is no calibration"):
+        Calibration.load(tmp_path / "bad.json")
     calibration.save(tmp_path / "calibration.json")
     assert Calibration.load(tmp_path / "calibration.json") == calibration

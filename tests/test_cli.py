@@ -100,8 +100,11 @@ def test_no_answer_is_exit_code_3(sample_index: Path) -> None:
 
 
 def test_questions_from_stdin(sample_index: Path) -> None:
-    lines = f"{QUESTION}\n\n   \nWho directs the ICSR?\n"
-    out = ok("ask", "-", "--index", sample_index, input=lines).splitlines()
+    lines = f"\ufeff{QUESTION}\n\n   \nWho directs the ICSR?".encode() + b" \xff\n"
+    command = [Path(sys.executable).parent / "citespan", "ask", "-", "--index", sample_index]
+    env = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    done = subprocess.run(command, input=lines, capture_output=True, env=env, check=True)
+    out = done.stdout.decode().splitlines()
     answers = [json.loads(line) for line in out]
     assert [next(iter(answer)) for answer in answers] == ["question", "error", "error", "question"]
     assert answers[0]["answers"][0]["text"] == "58"
@@ -117,6 +120,23 @@ def test_docs_and_sample_have_an_index_of_their_own(tmp_path: Path, docs: Path) 
     result = json.loads(ok("ask", question, "--docs", docs, "--json", cwd=tmp_path))
     assert result["answers"][0]["text"] == "Ida Lund"
     assert not (tmp_path / ".citespan").exists()
+
+
+def test_documents_that_cannot_be_read_are_no_silence(tmp_path: Path) -> None:
+    (tmp_path / "scan.pdf").write_bytes(b"%PDF-1.7")
+    message = error("ask", QUESTION, "--docs", tmp_path / "scan.pdf", cwd=tmp_path)
+    assert "scan.pdf: is a PDF file" in message
+    done = citespan("index", "scan.pdf", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "Error: 1 of the files could not be read, such as" in done.stderr
+
+
+def test_a_relative_model_folder_is_found_from_anywhere(tmp_path: Path, docs: Path) -> None:
+    pair = model_pair("bundled")
+    shutil.copytree(pair.encoder.folder, tmp_path / "mine" / "encoder")
+    shutil.copytree(pair.reader.folder, tmp_path / "mine" / "reader")
+    ok("index", docs, "--models", "mine", cwd=tmp_path)
+    assert "58" in ok("ask", QUESTION, "--index", tmp_path / ".citespan", cwd=docs)
 
 
 def test_index_folder_from_the_environment(tmp_path: Path, docs: Path) -> None:
@@ -210,6 +230,17 @@ def test_a_lost_root_is_an_error(tmp_path: Path, docs: Path) -> None:
     assert (report["documents"], report["removed"]) == (2, [])
     assert report["failed"][0]["path"] == str(docs)
     assert json.loads(ok("index", "--allow-empty", "--json", cwd=tmp_path))["documents"] == 0
+
+
+def test_errors_carry_no_control_characters(tmp_path: Path) -> None:
+    message = error("index", "nope\x1b[31m\x9b", cwd=tmp_path)
+    assert not set("\x1b\x9b") & set(message)
+
+
+def test_a_typo_leaves_nothing_behind(tmp_path: Path) -> None:
+    error("index", "nowhere", cwd=tmp_path)
+    error("index", ".", "--models", "tiny", cwd=tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_usage_is_exit_code_2(tmp_path: Path) -> None:

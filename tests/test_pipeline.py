@@ -14,7 +14,7 @@ from corpus.store import Snapshot
 from embeddings.runtime import ExportedModel, TokenSequence, export
 from qa.answers import f1
 from qa.indexing import SAMPLE, index_files
-from qa.pipeline import Pipeline, Result
+from qa.pipeline import Pipeline, Result, _trimmed
 from qa.reader import Reader
 from qa.settings import model_pair
 
@@ -112,12 +112,43 @@ def test_equal_answers_are_one_with_all_citations(tmp_path: Path) -> None:
     assert sorted(sources) == ["a.txt", "b.txt"]
 
 
-def test_markup_is_trimmed_from_answers(tmp_path: Path) -> None:
-    (tmp_path / "note.md").write_text("# Note\n\nThe bridge was opened in **1931** by the mayor.")
-    index_files(tmp_path / "index", [tmp_path / "note.md"])
+@pytest.mark.parametrize(
+    ("quote", "trimmed"),
+    [
+        ("**1931**", "1931"), ("**1931", "1931"), (" # Title ", "Title"), ("- item", "item"),
+        ("| 58 |", "58"), ("`__setup__`", "__setup__"), ("C#", "C#"),
+        (">50 litres", ">50 litres"), ("-5", "-5"), ("~~old~~", "old"), ("***", ""), ("snake_case", "snake_case"),
+    ],
+)  # fmt: skip
+def test_markup_is_trimmed_from_answers(quote: str, trimmed: str) -> None:
+    text = f"before {quote} after"
+    start, end = _trimmed(text, 7, 7 + len(quote), markdown=True)
+    assert text[start:end] == trimmed
+    start, end = _trimmed(text, 7, 7 + len(quote), markdown=False)
+    assert text[start:end] == quote.strip()
+
+
+def test_several_answers_of_one_passage_are_found(tmp_path: Path) -> None:
+    (tmp_path / "prize.txt").write_text(
+        "The Harbour Prize went to Ida Lund in 1987, to Tor Vik in 1988 and to Eva Brandt in 1989."
+    )
+    index_files(tmp_path / "index", [tmp_path / "prize.txt"])
     with Pipeline.open(tmp_path / "index") as pipeline:
-        result = pipeline.ask("When was the bridge opened?")
-    assert result.answers[0].text == "1931"
+        result = pipeline.ask("Who won the Harbour Prize?")
+    assert {"Ida Lund", "Tor Vik", "Eva Brandt"} <= {answer.text for answer in result.answers}
+
+
+def test_models_without_a_calibration_answer_too(tmp_path: Path) -> None:
+    import shutil
+
+    pair = model_pair("bundled")
+    shutil.copytree(pair.encoder.folder, tmp_path / "mine" / "encoder")
+    shutil.copytree(pair.reader.folder, tmp_path / "mine" / "reader")
+    (tmp_path / "mine" / "reader" / "calibration.json").unlink()
+    (tmp_path / "a.txt").write_text("The bridge was opened in 1931 by the mayor.")
+    index_files(tmp_path / "index", [tmp_path / "a.txt"], models=str(tmp_path / "mine"))
+    with Pipeline.open(tmp_path / "index") as pipeline:
+        assert pipeline.ask("When was the bridge opened?").answers[0].text == "1931"
 
 
 def plain(result: Result) -> Any:

@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,8 +17,14 @@ from typing import Any
 import pytest
 from conftest import TOY, TOY_RECIPE, Indexer, ToyEncoder
 
-from corpus import generations
-from corpus.errors import DamagedIndexError, LockedIndexError, NoIndexError, RecipeError
+from corpus import generations, store
+from corpus.errors import (
+    DamagedIndexError,
+    IndexStateError,
+    LockedIndexError,
+    NoIndexError,
+    RecipeError,
+)
 from corpus.records import ModelIdentity
 from corpus.store import Snapshot, Writer
 from embeddings.search import Search
@@ -202,6 +209,16 @@ def test_a_reader_keeps_its_generation(
     assert not kept.exists()
 
 
+def test_leftovers_of_a_killed_sweep_go(toy_index: Indexer, docs: Path, tmp_path: Path) -> None:
+    toy_index(docs)
+    folder = folder_of(tmp_path) / "generations"
+    (folder / "00000000").mkdir()
+    (folder / "00000009.partial" / "lexical").mkdir(parents=True)
+    (folder / ".DS_Store").write_text("not ours")
+    toy_index(docs)
+    assert sorted(path.name for path in folder.iterdir()) == [".DS_Store", "00000001"]
+
+
 # 4. A second writer waits, or says who holds the lock.
 
 
@@ -238,26 +255,101 @@ def test_a_second_writer_waits(holder: Any, tmp_path: Path) -> None:
         assert writer.generation == 0
 
 
-# 5. The index opens from a folder that cannot be written to.
+# 5. The index opens from a folder that cannot be written to, and is not written to.
+
+AS_NOBODY = """
+import json, os, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from conftest import ToyEncoder
+import faiss, numpy, tantivy
+from corpus.store import Snapshot
+from embeddings.search import Search
+from qa.settings import model_pair
+from tokenizers import Tokenizer
+tokenizer = Tokenizer.from_file(str(model_pair("bundled").encoder.folder / "tokenizer.json"))
+os.setresgid(65534, 65534, 65534)
+os.setresuid(65534, 65534, 65534)
+with Snapshot.open(Path(sys.argv[1])) as snapshot:
+    search = Search.open(snapshot, ToyEncoder(tokenizer))
+    found = [
+        [(hit.passage.text, hit.score) for hit in search.search(question, 10)]
+        for question in ("alpha paper", "is beta here", "nothing")
+    ]
+print(json.dumps(found))
+"""
 
 
-def test_the_index_opens_read_only(
-    toy_index: Indexer, docs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    encoder: ToyEncoder,
-) -> None:  # fmt: skip
+@pytest.fixture
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder that other users may look into."""
+    folder = Path(tempfile.mkdtemp(prefix="citespan-shared-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def as_nobody(folder: Path) -> Any:
+    done = subprocess.run(
+        [sys.executable, "-c", AS_NOBODY, folder, Path(__file__).parent],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return [[tuple(hit) for hit in hits] for hits in json.loads(done.stdout)]
+
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="takes root to become another user")
+
+
+@needs_root
+def test_another_user_reads_without_a_trace(
+    toy_index: Indexer, docs: Path, tmp_path: Path, shared: Path, encoder: ToyEncoder
+) -> None:
     toy_index(docs)
-    expected = search_all(folder_of(tmp_path), encoder)
-    copy = tmp_path / "copy"
-    shutil.copytree(folder_of(tmp_path), copy)
-    for path in [*copy.rglob("*"), copy]:
-        path.chmod(0o555 if path.is_dir() else 0o444)
-    files = {path: path.stat().st_mtime_ns for path in copy.rglob("*")}
-    # Root may write anywhere, so the answer of the operating system is given to it.
-    monkeypatch.setattr(os, "access", lambda *_: False)
-    assert search_all(copy, encoder) == expected
-    assert {path: path.stat().st_mtime_ns for path in copy.rglob("*")} == files
-    for path in [*copy.rglob("*"), copy]:
-        path.chmod(0o755)
+    shutil.copytree(folder_of(tmp_path), shared / "index")
+    files = {path: path.stat().st_mtime_ns for path in shared.rglob("*")}
+    assert as_nobody(shared / "index") == search_all(folder_of(tmp_path), encoder)
+    assert {path: path.stat().st_mtime_ns for path in shared.rglob("*")} == files
+
+
+@needs_root
+def test_another_user_sees_what_was_committed_last(
+    toy_index: Indexer, docs: Path, tmp_path: Path, shared: Path, encoder: ToyEncoder
+) -> None:
+    toy_index(docs)
+    shutil.move(folder_of(tmp_path), shared / "index")
+    folder_of(tmp_path).symlink_to(shared / "index")
+    with Snapshot.open(shared / "index"):
+        # The reader keeps the writer from folding the log into the database.
+        (docs / "beta.txt").write_text("The beta paper was retracted.")
+        toy_index(docs)
+        assert (shared / "index" / "index.sqlite-wal").stat().st_size > 0
+        assert as_nobody(shared / "index") == search_all(shared / "index", encoder)
+    (docs / "beta.txt").write_text("The beta paper is back.")
+    toy_index(docs)
+    assert as_nobody(shared / "index") == search_all(shared / "index", encoder)
+
+
+def test_a_full_disk_says_so_and_changes_nothing(
+    toy_index: Indexer, docs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy_index(docs)
+    before = state(folder_of(tmp_path))
+    connect = store._open
+
+    def full(uri: str) -> sqlite3.Connection:
+        connection = connect(uri)
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+        return connection
+
+    (docs / "large.txt").write_text("The large paper says much more. " * 2000)
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "_open", full)
+        with pytest.raises(IndexStateError, match=r"cannot be written \(database or disk is full"):
+            toy_index(docs)
+    assert state(folder_of(tmp_path)) == before
+    assert [path.name for path in toy_index(docs).added] == ["large.txt"]
 
 
 # 6. What cannot be read says so.
@@ -266,6 +358,13 @@ def test_the_index_opens_read_only(
 def test_no_index_names_the_command(tmp_path: Path) -> None:
     with pytest.raises(NoIndexError, match="citespan index PATH"):
         Snapshot.open(tmp_path)
+
+
+def test_an_index_that_never_got_documents_is_none(tmp_path: Path) -> None:
+    with Writer.open(folder_of(tmp_path), lambda: TOY_RECIPE):
+        pass
+    with pytest.raises(NoIndexError, match="has no documents yet; `citespan index PATH`"):
+        Snapshot.open(folder_of(tmp_path))
 
 
 def test_another_schema_is_refused(toy_index: Indexer, docs: Path, tmp_path: Path) -> None:

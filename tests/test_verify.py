@@ -68,6 +68,26 @@ def test_changed(note: Path, text: str) -> None:
     assert status(saved) == "changed"
 
 
+def test_a_quote_within_another_word_or_sentence_has_not_moved(note: Path) -> None:
+    saved = {**citation(note), "sentence": "58", "sentence_start": citation(note)["start"]}
+    note.write_bytes(b"A new start: foo 1958 was.")
+    assert status(saved) == "changed"
+    saved = citation(note)
+    note.write_bytes(b"It is false that " + saved["sentence"].encode())
+    assert status(saved) == "changed"
+
+
+def test_of_twins_the_nearest_counts(note: Path) -> None:
+    twin = "Total: 58 units.\n\n"
+    note.write_bytes((twin + "Second part.\n\n" + twin).encode())
+    saved = citation(note)
+    shift = note.read_bytes().decode().rindex("58") - saved["start"]
+    second = {key: saved[key] + shift for key in ("start", "end", "sentence_start")}
+    note.write_bytes(b"New. " + note.read_bytes())
+    (checked,) = verify([{**saved, **second}])["citations"]
+    assert checked["start_now"] == saved["start"] + shift + 5
+
+
 def test_a_file_that_no_longer_decodes_is_changed(note: Path) -> None:
     saved = citation(note)
     note.write_bytes(b"%PDF-1.7")
@@ -119,6 +139,12 @@ def test_every_saved_form_is_read(note: Path, tmp_path: Path, form: str) -> None
         ('{"citations": [{"document": 5}]}', "citation 1 has document = 5, expected text"),
         ('{"citations": [{"document": "a", "source": "b", "sha256": "c", "start": true}]}',
          "start = True, expected a whole number"),
+        ("", "no saved answers"),
+        ("null", "no saved answers"),
+        ("[" * 100_000, "nested too deeply"),
+        ('{"citations": [null]}', "citation 1 is None, expected an object"),
+        ('{"citations": [{"document": "a", "source": "b", "sha256": "c", "start": 3, "end": 5,'
+         ' "quote": "61", "sentence": "In 58.", "sentence_start": 0}]}', "the file was altered"),
     ],
 )  # fmt: skip
 def test_what_is_no_saved_answer_is_refused(tmp_path: Path, content: str, message: str) -> None:
