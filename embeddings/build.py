@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from corpus import generations
+from corpus.database import IndexedFile, VectorHash
 from corpus.errors import DamagedIndexError, InputError, LoadError
 from corpus.load import LOADER, load
 from corpus.scan import Listing, scan
 from corpus.split import split
-from corpus.store import FileNotes, IndexedFile, VectorHash, Writer
+from corpus.writer import FileNotes, Writer
 from embeddings.encoder import Encoder
 from embeddings.lexical import LexicalIndex
 from embeddings.search import lexical_folder

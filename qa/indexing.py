@@ -9,7 +9,7 @@ from pathlib import Path
 import corpus
 from corpus.errors import InputError
 from corpus.records import ModelIdentity, Recipe
-from corpus.store import Writer
+from corpus.writer import Writer
 from embeddings.build import Changes, update
 from embeddings.encoder import Encoder, open_encoder
 from embeddings.runtime import export, user_cache

@@ -16,7 +16,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 from corpus.records import ModelIdentity, Recipe
-from corpus.store import Writer
+from corpus.writer import Writer
 from embeddings.build import Changes, update
 from embeddings.runtime import export
 from qa.indexing import SAMPLE, index_files

@@ -8,7 +8,10 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ROOMS = {
-    "corpus": ["errors", "records", "load", "scan", "split", "generations", "store"],
+    "corpus": [
+        "errors", "records", "load", "scan", "split", "generations",
+        "database", "store", "writer",
+    ],
     "embeddings": [
         "onnx_export", "runtime", "encoder", "vectors", "lexical", "search", "build",
     ],

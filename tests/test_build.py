@@ -340,7 +340,7 @@ def test_staging_many_documents_takes_linear_time(tmp_path: Path) -> None:
     from conftest import TOY_RECIPE
 
     from corpus.records import Document
-    from corpus.store import Writer
+    from corpus.writer import Writer
 
     def seconds(n: int) -> float:
         with Writer.open(tmp_path / f"index{n}", lambda: TOY_RECIPE) as writer:

@@ -117,7 +117,8 @@ def test_equal_answers_are_one_with_all_citations(tmp_path: Path) -> None:
     [
         ("**1931**", "1931"), ("**1931", "1931"), (" # Title ", "Title"), ("- item", "item"),
         ("| 58 |", "58"), ("`__setup__`", "__setup__"), ("C#", "C#"),
-        (">50 litres", ">50 litres"), ("-5", "-5"), ("~~old~~", "old"), ("***", ""), ("snake_case", "snake_case"),
+        (">50 litres", ">50 litres"), ("-5", "-5"), ("~~old~~", "old"), ("***", ""),
+        ("snake_case", "snake_case"),
     ],
 )  # fmt: skip
 def test_markup_is_trimmed_from_answers(quote: str, trimmed: str) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from conftest import TOY, TOY_RECIPE, Indexer, ToyEncoder
 
-from corpus import generations, store
+from corpus import database, generations
 from corpus.errors import (
     DamagedIndexError,
     IndexStateError,
@@ -26,7 +26,8 @@ from corpus.errors import (
     RecipeError,
 )
 from corpus.records import ModelIdentity
-from corpus.store import Snapshot, Writer
+from corpus.store import Snapshot
+from corpus.writer import Writer
 from embeddings.search import Search
 
 
@@ -117,8 +118,8 @@ import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 from conftest import TOY_RECIPE, ToyEncoder
-from corpus import generations, store
-from corpus.store import Writer
+from corpus import generations
+from corpus.writer import Writer
 from embeddings import build
 from qa.settings import model_pair
 from tokenizers import Tokenizer
@@ -335,7 +336,7 @@ def test_a_full_disk_says_so_and_changes_nothing(
 ) -> None:
     toy_index(docs)
     before = state(folder_of(tmp_path))
-    connect = store._open
+    connect = database._open
 
     def full(uri: str) -> sqlite3.Connection:
         connection = connect(uri)
@@ -345,7 +346,7 @@ def test_a_full_disk_says_so_and_changes_nothing(
 
     (docs / "large.txt").write_text("The large paper says much more. " * 2000)
     with monkeypatch.context() as patch:
-        patch.setattr(store, "_open", full)
+        patch.setattr(database, "_open", full)
         with pytest.raises(IndexStateError, match=r"cannot be written \(database or disk is full"):
             toy_index(docs)
     assert state(folder_of(tmp_path)) == before

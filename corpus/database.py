@@ -1,0 +1,303 @@
+"""The truth, in SQLite: documents, passages, vectors, roots, and which generation is current.
+
+Readers open a `Snapshot` (store), the one writer a `Writer`; both are this
+database with what they may do to it. Vectors are kept by the hash of what was
+embedded, so that the same text is embedded once.
+"""
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TypeAlias, TypeVar
+
+from corpus import generations
+from corpus.errors import DamagedIndexError, InputError, NoIndexError, RecipeError
+from corpus.records import Document, ModelIdentity, Recipe
+
+__all__ = [
+    "DATABASE",
+    "GENERATIONS",
+    "Database",
+    "DocumentSummary",
+    "IndexedFile",
+    "VectorHash",
+    "batches",
+    "connect",
+    "create",
+]
+
+VectorHash: TypeAlias = bytes
+_T = TypeVar("_T")
+
+DATABASE = "index.sqlite"
+GENERATIONS = "generations"
+_SCHEMA_VERSION = 1
+_SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE roots (path TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE files (
+    path TEXT PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
+    sha256 TEXT NOT NULL, loader TEXT NOT NULL, read_at REAL NOT NULL, failure TEXT
+) WITHOUT ROWID;
+CREATE TABLE documents (
+    id TEXT PRIMARY KEY, source TEXT NOT NULL, row INTEGER, title TEXT NOT NULL,
+    text TEXT NOT NULL, sha256 TEXT NOT NULL, loader TEXT NOT NULL, encoding TEXT,
+    page_starts TEXT NOT NULL, indexed_at REAL NOT NULL
+);
+CREATE INDEX documents_by_source ON documents (source);
+CREATE TABLE passages (
+    id INTEGER PRIMARY KEY, document TEXT NOT NULL REFERENCES documents (id),
+    start INTEGER NOT NULL, "end" INTEGER NOT NULL, vector BLOB NOT NULL
+);
+CREATE INDEX passages_by_document ON passages (document);
+CREATE TABLE vectors (hash BLOB PRIMARY KEY, vector BLOB NOT NULL) WITHOUT ROWID;
+"""
+_START_AGAIN = (
+    "restore the folder from a backup, or index again into another: `citespan index PATH --index"
+    " DIR`"
+)
+_BATCH = 500
+"""How many ids one query names; SQLite takes 32,766."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedFile:
+    """A file as it was when it was last read."""
+
+    path: Path
+    size: int
+    mtime_ns: int
+    sha256: str
+    loader: str
+    """The loader that read it, with its version."""
+    read_at: float
+    """Seconds since 1970, taken before the file was read."""
+    failure: str | None
+    """Why it could not be read; None when it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentSummary:
+    """A document without its text."""
+
+    id: str
+    source: Path
+    title: str
+    row: int | None
+    passages: int
+    indexed_at: float
+
+
+class Database:
+    """What reader and writer both ask of the database."""
+
+    def __init__(self, folder: Path, connection: sqlite3.Connection) -> None:
+        self.folder = folder
+        self.connection = connection
+
+    @property
+    def generation(self) -> int:
+        """How many times the index has changed."""
+        return int(self.meta("generation"))
+
+    @property
+    def recipe(self) -> Recipe:
+        """With what the index was made."""
+        fields = json.loads(self.meta("recipe"))
+        for role in ("encoder", "reader"):
+            fields[role] = ModelIdentity(**fields[role])
+        return Recipe(**fields)
+
+    @property
+    def artefacts(self) -> Path:
+        """The folder of the current generation's derived artefacts."""
+        return self.folder / GENERATIONS / f"{self.generation:08}"
+
+    def roots(self) -> list[Path]:
+        """The folders whose vanished files leave the index."""
+        return [Path(path) for (path,) in self.rows("SELECT path FROM roots ORDER BY path")]
+
+    def files(self) -> dict[Path, IndexedFile]:
+        """Every file ever read and not removed, by path."""
+        rows = self.rows("SELECT path, size, mtime_ns, sha256, loader, read_at, failure FROM files")
+        return {Path(path): IndexedFile(Path(path), *rest) for path, *rest in rows}
+
+    def require_models(self, *, encoder: ModelIdentity, reader: ModelIdentity) -> None:
+        """Refuse to go on with other models than the index was made with.
+
+        Raises:
+            RecipeError: vectors or scores would not be comparable.
+        """
+        recipe = self.recipe
+        for role, stored, loaded in (
+            ("encoder", recipe.encoder, encoder),
+            ("reader", recipe.reader, reader),
+        ):
+            if stored.sha256 != loaded.sha256:
+                raise RecipeError(
+                    f"the index at {self.folder} was made with the {role} {stored}, but {loaded}"
+                    " is loaded; use the models it was made with, or index again into another"
+                    " folder: `citespan index PATH --index DIR`"
+                )
+
+    def summaries(self) -> list[DocumentSummary]:
+        """Every document, by source and row."""
+        rows = self.rows(
+            "SELECT d.id, d.source, d.title, d.row, count(p.id), d.indexed_at FROM documents d"
+            " LEFT JOIN passages p ON p.document = d.id GROUP BY d.id ORDER BY d.source, d.row"
+        )
+        return [DocumentSummary(id_, Path(source), *rest) for id_, source, *rest in rows]
+
+    def find(self, name: str) -> str:
+        """The id of the one document with this id, path (or its last parts) or title.
+
+        Raises:
+            InputError: there is none, or there are several, which are named.
+        """
+        parts = Path(name).parts
+        found = [
+            s
+            for s in self.summaries()
+            if name in (s.id, s.title) or (parts and s.source.parts[-len(parts) :] == parts)
+        ]
+        if len(found) == 1:
+            return found[0].id
+        if not found:
+            raise InputError(f"no document {name!r} in the index; `citespan list` names them")
+        names = ", ".join(f"{s.id} ({s.source})" for s in found[:5])
+        raise InputError(f"{name!r} names {len(found)} documents, {names}; give an id")
+
+    def document(self, id_: str) -> Document:
+        """The document with this id.
+
+        Raises:
+            DamagedIndexError: there is none, though something named it.
+        """
+        found = self.rows(
+            "SELECT id, source, row, title, text, sha256, loader, encoding, page_starts"
+            " FROM documents WHERE id = ?",
+            [id_],
+        )
+        for id_, source, row, title, text, sha256, loader, encoding, page_starts in found:
+            return Document(
+                id=id_,
+                source=Path(source),
+                row=row,
+                title=title,
+                text=text,
+                sha256=sha256,
+                loader=loader,
+                encoding=encoding,
+                page_starts=tuple(json.loads(page_starts)),
+            )
+        raise DamagedIndexError(
+            f"document {id_} is named in the index but not in it; {_START_AGAIN}"
+        )
+
+    def count(self) -> tuple[int, int]:
+        """How many documents and passages there are."""
+        (counts,) = self.rows(
+            "SELECT (SELECT count(*) FROM documents), (SELECT count(*) FROM passages)"
+        )
+        return counts[0], counts[1]
+
+    def vectors(self, hashes: Iterable[VectorHash]) -> dict[VectorHash, bytes]:
+        """The stored vectors among these, float16 in the machine's order, by hash."""
+        found: dict[VectorHash, bytes] = {}
+        for batch in batches(list(hashes)):
+            found.update(self.rows_in("SELECT hash, vector FROM vectors WHERE hash IN", batch))
+        return found
+
+    def meta(self, key: str) -> str:
+        """What is noted under the key."""
+        for (value,) in self.rows("SELECT value FROM meta WHERE key = ?", [key]):
+            return str(value)
+        raise DamagedIndexError(f"{self.folder / DATABASE} has no {key}; {_START_AGAIN}")
+
+    def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple]:  # type: ignore[type-arg]
+        """All rows of a query."""
+        try:
+            return self.connection.execute(sql, parameters).fetchall()
+        except sqlite3.DatabaseError as error:
+            raise _damaged(self.folder, error) from error
+
+    def rows_in(self, sql: str, values: Sequence[object]) -> list[tuple]:  # type: ignore[type-arg]
+        """All rows of a query that ends in IN, for these values."""
+        return self.rows(f"{sql} ({','.join('?' * len(values))})", values)
+
+
+def connect(folder: Path, *, read_only: bool) -> sqlite3.Connection:
+    """A connection; a reader's stands in a read transaction, so that it sees one state."""
+    path = folder / DATABASE
+    try:
+        exists = path.exists()
+    except OSError as error:
+        raise NoIndexError(f"{folder} cannot be read: {error.strerror}") from error
+    if not exists:
+        raise NoIndexError(
+            f"no index at {folder}; make one with `citespan index PATH`"
+            " (or name another with --index DIR)"
+        )
+    try:
+        connection = _open(path.absolute().as_uri() + (_reading_mode(path) if read_only else ""))
+        if read_only:
+            connection.execute("BEGIN")
+        else:
+            connection.execute("PRAGMA synchronous = FULL")
+        ((version,),) = connection.execute("PRAGMA user_version").fetchall()
+    except sqlite3.DatabaseError as error:
+        raise _damaged(folder, error) from error
+    if version != _SCHEMA_VERSION:
+        connection.close()
+        raise RecipeError(
+            f"the index at {folder} has schema {version}, this version reads"
+            f" {_SCHEMA_VERSION}; index again into another folder with --index DIR"
+        )
+    return connection
+
+
+def _reading_mode(path: Path) -> str:
+    """How to open the database without ever changing it, also where nothing can be written.
+
+    SQLite keeps two files beside a database with a write-ahead log, and makes
+    them for a reader too. A reader who may not write the database must not:
+    they would belong to it and lock out the owner. Such a reader opens the
+    database as immutable, unless there is a log to be read with it.
+    """
+    if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK):
+        return "?mode=ro"
+    log = path.with_name(f"{path.name}-wal")
+    return "?mode=ro" if log.exists() and log.stat().st_size else "?mode=ro&immutable=1"
+
+
+def _open(uri: str) -> sqlite3.Connection:
+    return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+
+
+def create(folder: Path, recipe: Recipe) -> None:
+    """A database of generation 0, complete before it gets its name."""
+    partial = folder / f"{DATABASE}.partial"
+    for leftover in folder.glob(f"{DATABASE}.partial*"):
+        leftover.unlink()
+    connection = _open(partial.absolute().as_uri())
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.executescript(_SCHEMA)
+    meta = {"generation": "0", "next_passage": "1", "recipe": json.dumps(asdict(recipe))}
+    connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
+    connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+    connection.close()
+    generations.publish(folder / GENERATIONS / f"{0:08}", lambda _: None)
+    partial.rename(folder / DATABASE)
+
+
+def _damaged(folder: Path, error: sqlite3.DatabaseError) -> DamagedIndexError:
+    return DamagedIndexError(f"{folder / DATABASE} cannot be read ({error}); {_START_AGAIN}")
+
+
+def batches(values: Sequence[_T]) -> Iterator[Sequence[_T]]:
+    """The values in runs short enough for one query."""
+    for low in range(0, len(values), _BATCH):
+        yield values[low : low + _BATCH]

@@ -1,0 +1,277 @@
+"""The one process that may change an index.
+
+A writer collects its changes in temporary tables, which vanish with it, and
+applies them in a single transaction that also names the new generation's
+folder. Before that transaction a reader finds the old state, after it the new
+one; there is nothing in between. Vectors alone are written ahead of it, as they
+are made: until a passage names one it is only a cache, which spares a run that
+was killed from embedding again.
+"""
+
+import fcntl
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from corpus import generations
+from corpus.database import (
+    DATABASE,
+    GENERATIONS,
+    Database,
+    IndexedFile,
+    VectorHash,
+    connect,
+    create,
+)
+from corpus.errors import IndexStateError, LockedIndexError, NoIndexError
+from corpus.records import Document, Passage, Recipe
+from corpus.split import Extent
+
+__all__ = ["FileNotes", "Writer"]
+
+_LOCK = "lock"
+_STAGING = """
+CREATE TEMP TABLE staged_documents AS SELECT * FROM documents WHERE 0;
+CREATE UNIQUE INDEX temp.staged_documents_by_id ON staged_documents (id);
+CREATE TEMP TABLE staged_passages AS SELECT * FROM passages WHERE 0;
+CREATE TEMP TABLE dropped (id TEXT PRIMARY KEY);
+CREATE TEMP VIEW planned AS
+    SELECT * FROM main.passages WHERE document NOT IN (SELECT id FROM dropped)
+    UNION ALL SELECT * FROM staged_passages;
+"""
+
+
+@dataclass(slots=True)
+class FileNotes:
+    """What a run learnt of files, besides what is in them."""
+
+    read: list[IndexedFile] = field(default_factory=list)
+    """Files that were read, also those that failed."""
+    forgotten: list[Path] = field(default_factory=list)
+    """Files that are no longer there, or no longer wanted."""
+    roots: list[Path] = field(default_factory=list)
+    """Folders that from now on are roots."""
+
+
+class Writer(Database):
+    """The one process that may change the index; holds its lock while it is open."""
+
+    def __init__(self, folder: Path, connection: sqlite3.Connection) -> None:
+        super().__init__(folder, connection)
+        connection.executescript(_STAGING)
+        self._next_passage = int(self.meta("next_passage"))
+
+    @classmethod
+    @contextmanager
+    def open(
+        cls,
+        folder: Path,
+        recipe: Callable[[], Recipe],
+        *,
+        wait_seconds: float = 60.0,
+        notify: Callable[[str], None] = lambda _: None,
+    ) -> Iterator["Writer"]:
+        """The writer of the index in the folder, which is made with the recipe if there is none.
+
+        Args:
+            folder: where the index lies.
+            recipe: what a new index is made with; an existing one keeps its own.
+            wait_seconds: how long to wait for another writer.
+            notify: told once when there is one to wait for.
+
+        Raises:
+            LockedIndexError: the other writer is still at work.
+        """
+        new = None if (folder / DATABASE).exists() else recipe()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = (folder / _LOCK).open("a+", encoding="utf-8")
+        except OSError as error:
+            raise NoIndexError(
+                f"no index can be written at {folder}: {error.strerror};"
+                " choose another folder with --index DIR"
+            ) from error
+        with lock:
+            _acquire(lock, folder, wait_seconds, notify)
+            if not (folder / DATABASE).exists():
+                create(folder, new or recipe())
+            connection = connect(folder, read_only=False)
+            try:
+                writer = cls(folder, connection)
+                # What a run that was killed left behind.
+                generations.sweep(folder / GENERATIONS, keep=writer.artefacts.name)
+                yield writer
+                # Leaves no log behind, which a reader without rights could not follow.
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            finally:
+                connection.close()
+
+    def add_vectors(self, vectors: Iterable[tuple[VectorHash, bytes]]) -> None:
+        """Keep these vectors at once, whether or not the run comes to its end."""
+        with self._transaction() as connection:
+            connection.executemany("INSERT OR IGNORE INTO vectors VALUES (?, ?)", vectors)
+
+    def drop_documents(self, source: Path) -> None:
+        """Plan that the documents of this file leave the index."""
+        self.connection.execute(
+            "INSERT OR IGNORE INTO dropped SELECT id FROM main.documents WHERE source = ?",
+            [str(source)],
+        )
+
+    def stage(self, document: Document, passages: Sequence[tuple[Extent, VectorHash]]) -> None:
+        """Plan that the document, with these passages, enters the index."""
+        self.connection.execute(
+            "INSERT INTO staged_documents VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                document.id,
+                str(document.source),
+                document.row,
+                document.title,
+                document.text,
+                document.sha256,
+                document.loader,
+                document.encoding,
+                json.dumps(document.page_starts),
+                time.time(),
+            ],
+        )
+        for (start, end), vector in passages:
+            self.connection.execute(
+                "INSERT INTO staged_passages VALUES (?, ?, ?, ?, ?)",
+                [self._next_passage, document.id, start, end, vector],
+            )
+            self._next_passage += 1
+
+    def staged_passages(self) -> int:
+        """How many passages will enter the index."""
+        ((n,),) = self.rows("SELECT count(*) FROM staged_passages")
+        return int(n)
+
+    def has_plans(self) -> bool:
+        """Whether anything was dropped or staged."""
+        (found,) = self.rows(
+            "SELECT EXISTS (SELECT 1 FROM dropped) OR EXISTS (SELECT 1 FROM staged_documents)"
+        )
+        return bool(found[0])
+
+    def planned(self, *, new_only: bool) -> Iterator[tuple[Passage, str, bytes]]:
+        """The passages that the index will have, with their document's title and vector, by id.
+
+        With `new_only`, those alone that it does not have yet.
+        """
+        table = "staged_passages" if new_only else "planned"
+        rows = self.connection.execute(
+            f'SELECT p.id, p.document, p.start, p."end", v.vector FROM {table} p'
+            " JOIN vectors v ON v.hash = p.vector ORDER BY p.id"
+        )
+        document, title, text = "", "", ""
+        for id_, name, start, end, vector in rows:
+            if name != document:
+                document = name
+                ((title, text),) = self.rows(
+                    "SELECT title, text FROM staged_documents WHERE id = ?1 UNION ALL"
+                    " SELECT title, text FROM main.documents WHERE id = ?1 LIMIT 1",
+                    [name],
+                )
+            yield Passage(id_, name, start, end, text[start:end]), title, vector
+
+    def dropped_passages(self) -> list[int]:
+        """The ids of the passages that will leave the index."""
+        rows = self.rows(
+            "SELECT id FROM main.passages WHERE document IN (SELECT id FROM dropped) ORDER BY id"
+        )
+        return [id_ for (id_,) in rows]
+
+    def note(self, notes: FileNotes) -> None:
+        """Record what is known of files, without touching what the index answers."""
+        with self._transaction():
+            self._note(notes)
+
+    def commit(self, fill: Callable[[Path], None], notes: FileNotes) -> None:
+        """Make the plans the index's next generation.
+
+        Args:
+            fill: writes the generation's derived artefacts into the folder that it is given.
+            notes: recorded in the same transaction.
+        """
+        generation = self.generation + 1
+        folder = self.folder / GENERATIONS / f"{generation:08}"
+        generations.publish(folder, fill)
+        with self._transaction() as connection:
+            for table in ("passages WHERE document", "documents WHERE id"):
+                connection.execute(f"DELETE FROM main.{table} IN (SELECT id FROM dropped)")
+            connection.execute("INSERT INTO main.documents SELECT * FROM staged_documents")
+            connection.execute("INSERT INTO main.passages SELECT * FROM staged_passages")
+            connection.execute(
+                "DELETE FROM vectors WHERE hash NOT IN (SELECT vector FROM main.passages)"
+            )
+            self._note(notes)
+            for key, value in (("generation", generation), ("next_passage", self._next_passage)):
+                connection.execute("UPDATE meta SET value = ? WHERE key = ?", [str(value), key])
+        for table in ("dropped", "staged_passages", "staged_documents"):
+            self.connection.execute(f"DELETE FROM temp.{table}")
+        generations.sweep(self.folder / GENERATIONS, keep=folder.name)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        try:
+            self.connection.execute("BEGIN IMMEDIATE")
+            yield self.connection
+            self.connection.execute("COMMIT")
+        except sqlite3.OperationalError as error:
+            raise IndexStateError(
+                f"{self.folder / DATABASE} cannot be written ({error}); nothing of this step was"
+                " kept, and the index is as it was"
+            ) from error
+        finally:
+            if self.connection.in_transaction:
+                self.connection.execute("ROLLBACK")
+
+    def _note(self, notes: FileNotes) -> None:
+        connection = self.connection
+        connection.executemany(
+            "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [
+                (str(f.path), f.size, f.mtime_ns, f.sha256, f.loader, f.read_at, f.failure)
+                for f in notes.read
+            ],
+        )
+        connection.executemany(
+            "DELETE FROM files WHERE path = ?", [[str(path)] for path in notes.forgotten]
+        )
+        connection.executemany(
+            "INSERT OR IGNORE INTO roots VALUES (?)", [[str(path)] for path in notes.roots]
+        )
+
+
+def _acquire(
+    lock: IO[str], folder: Path, wait_seconds: float, notify: Callable[[str], None]
+) -> None:
+    """Take the writer's lock; the operating system frees it when the process ends, however."""
+    deadline = time.monotonic() + wait_seconds
+    told = False
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            lock.seek(0)
+            holder = lock.read().strip() or "another process"
+        if not told:
+            notify(f"waiting for {holder}, which is writing to {folder}")
+            told = True
+        if time.monotonic() > deadline:
+            raise LockedIndexError(
+                f"{folder} is being written by {holder}; wait until it ends, then try again"
+            )
+        time.sleep(0.05)
+    lock.seek(0)
+    lock.truncate()
+    lock.write(f"process {os.getpid()}")
+    lock.flush()
