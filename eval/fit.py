@@ -7,16 +7,13 @@ no answer in it. What is fitted is the probability that the best answer has an
 F1 of at least one half.
 """
 
-import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 
-from eval.run import Gold, Outcome, measure, write_articles, write_paragraphs
+from eval.run import Outcome, index_corpus, measure, parser, write_articles
 from qa.calibration import Calibration, best_threshold, fit
 from qa.gold import read_squad
-from qa.indexing import index_files
 from qa.pipeline import Pipeline
 from qa.settings import model_pair
 
@@ -52,29 +49,19 @@ def calibrate(outcomes: Sequence[Outcome], answerable: Sequence[bool]) -> Calibr
 
 def main() -> None:
     """Fit, print the calibration, and write it beside the reader when asked to."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
-    parser.add_argument("gold", type=Path, help="SQuAD JSON")
-    parser.add_argument("--distractors", type=Path, action="append", default=[])
-    parser.add_argument("--work", type=Path, required=True, help="folder for documents and index")
-    parser.add_argument("--models", default="bundled")
-    parser.add_argument("--write", action="store_true", help="write calibration.json")
-    arguments = parser.parse_args()
+    options = parser("Fit confidence and the no-answer threshold on gold questions.")
+    options.add_argument("--write", action="store_true", help="write calibration.json")
+    arguments = options.parse_args()
 
-    articles = [a for a in read_squad(arguments.gold) if any(p.questions for p in a.paragraphs)]
-    indexed = [article for number, article in enumerate(articles) if number % 3 < 2]
+    articles = read_squad(arguments.gold)
     left_out = [article for number, article in enumerate(articles) if number % 3 == 2]
-    gold: list[Gold] = write_articles(indexed, arguments.work / "gold")
+    indexed = [article for number, article in enumerate(articles) if number % 3 < 2]
+    gold = index_corpus(arguments.work, indexed, arguments.distractors, arguments.models)
     held_back = write_articles(left_out, arguments.work / "held-back")
-    folders = [arguments.work / "gold"]
-    for number, path in enumerate(arguments.distractors):
-        folders.append(arguments.work / f"distractors-{number}")
-        write_paragraphs(read_squad(path), folders[-1])
-    index_files(arguments.work / "index", folders, models=arguments.models)
     with Pipeline.open(arguments.work / "index") as pipeline:
         outcomes = list(measure(pipeline, [*gold, *held_back]))
-    calibration = calibrate(
-        outcomes, [bool(item.golds) for item in gold] + [False] * len(held_back)
-    )
+    answerable = [bool(item.golds) for item in gold] + [False] * len(held_back)
+    calibration = calibrate(outcomes, answerable)
     print(json.dumps(asdict(calibration), indent=1))
     if arguments.write:
         calibration.save(model_pair(arguments.models).reader.folder / "calibration.json")

@@ -22,7 +22,16 @@ from qa.gold import Article, read_squad
 from qa.indexing import index_files
 from qa.pipeline import Pipeline
 
-__all__ = ["Gold", "Outcome", "measure", "summary", "write_articles", "write_paragraphs"]
+__all__ = [
+    "Gold",
+    "Outcome",
+    "index_corpus",
+    "measure",
+    "parser",
+    "summary",
+    "write_articles",
+    "write_paragraphs",
+]
 
 _SEPARATOR = "\n\n"
 
@@ -148,23 +157,38 @@ def _abstaining_f1(outcome: Outcome) -> float:
     return outcome.f1 if outcome.answered else float(not outcome.golds)
 
 
+def index_corpus(
+    work: Path, articles: Sequence[Article], distractors: Sequence[Path], models: str
+) -> list[Gold]:
+    """Index the articles, and the paragraphs of other files, under `work`; the articles' gold."""
+    gold = write_articles(articles, work / "gold")
+    folders = [work / "gold"]
+    for number, path in enumerate(distractors):
+        folders.append(work / f"distractors-{number}")
+        write_paragraphs(read_squad(path), folders[-1])
+    index_files(work / "index", folders, models=models)
+    return gold
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """The options that measuring and fitting share."""
+    options = argparse.ArgumentParser(description=description)
+    options.add_argument("gold", type=Path, help="SQuAD JSON")
+    options.add_argument("--distractors", type=Path, action="append", default=[])
+    options.add_argument("--work", type=Path, required=True, help="folder for documents and index")
+    options.add_argument("--models", default="bundled")
+    return options
+
+
 def main() -> None:
     """Measure and print the summary as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
-    parser.add_argument("gold", type=Path, help="SQuAD JSON")
-    parser.add_argument("--distractors", type=Path, action="append", default=[])
-    parser.add_argument("--work", type=Path, required=True, help="folder for documents and index")
-    parser.add_argument("--models", default="bundled")
-    parser.add_argument("--limit", type=int, help="only the first so many questions")
-    parser.add_argument("--outcomes", type=Path, help="write one JSON line a question")
-    arguments = parser.parse_args()
+    options = parser("Measure the whole tool on gold questions.")
+    options.add_argument("--limit", type=int, help="only the first so many questions")
+    options.add_argument("--outcomes", type=Path, help="write one JSON line a question")
+    arguments = options.parse_args()
 
-    gold = write_articles(read_squad(arguments.gold), arguments.work / "gold")
-    folders = [arguments.work / "gold"]
-    for number, path in enumerate(arguments.distractors):
-        folders.append(arguments.work / f"distractors-{number}")
-        write_paragraphs(read_squad(path), folders[-1])
-    index_files(arguments.work / "index", folders, models=arguments.models)
+    articles = read_squad(arguments.gold)
+    gold = index_corpus(arguments.work, articles, arguments.distractors, arguments.models)
     with Pipeline.open(arguments.work / "index") as pipeline:
         outcomes = list(measure(pipeline, gold[: arguments.limit]))
     if arguments.outcomes:

@@ -347,7 +347,8 @@ def _index_folder(
     if documents := _documents(docs, sample):
         from qa.indexing import own_index
 
-        return own_index(documents, models or "bundled")
+        with _progress() as progress:
+            return own_index(documents, models or "bundled", progress=progress)
     return Path(os.environ.get("CITESPAN_INDEX") or _DEFAULT_INDEX)
 
 

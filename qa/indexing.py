@@ -50,9 +50,7 @@ def index_files(
 
     @cache
     def load(name: str) -> tuple[Encoder, ModelIdentity]:
-        pair = model_pair(name)
-        encoder = open_encoder(pair.encoder, fallback=folder)
-        return encoder, export(pair.reader, "reader", fallback=folder).identity
+        return _load(name, folder, progress)
 
     def recipe() -> Recipe:
         for path in paths:
@@ -85,16 +83,24 @@ def _check_path(path: Path) -> None:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def own_index(paths: Sequence[Path], models: str) -> Path:
+def own_index(
+    paths: Sequence[Path], models: str, *, progress: Callable[[str], None] = lambda _: None
+) -> Path:
     """Where the index of documents named only for one command lies: in the user's cache.
 
     It depends on the documents' paths and on the models, so that the next such
     command finds it.
     """
-    pair = model_pair(models)
-    weights = [
-        open_encoder(pair.encoder).identity.sha256,
-        export(pair.reader, "reader").identity.sha256,
-    ]
+    encoder, reader = _load(models, None, progress)
+    weights = [encoder.identity.sha256, reader.sha256]
     key = json.dumps([sorted(str(path.absolute()) for path in paths), models, weights])
     return user_cache() / "indexes" / hashlib.sha256(key.encode()).hexdigest()[:16]
+
+
+def _load(
+    models: str, fallback: Path | None, progress: Callable[[str], None]
+) -> tuple[Encoder, ModelIdentity]:
+    progress("loading the models; the first time they are exported, which takes some seconds")
+    pair = model_pair(models)
+    encoder = open_encoder(pair.encoder, fallback=fallback)
+    return encoder, export(pair.reader, "reader", fallback=fallback).identity
