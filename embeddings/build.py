@@ -1,97 +1,27 @@
-"""Bring an index in line with files: read what changed, embed what is new, publish the whole."""
+"""The derived indexes of a generation: FAISS and tantivy, amended or built afresh."""
 
-import hashlib
 import json
-import os
 import shutil
-import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from corpus import generations
-from corpus.database import IndexedFile, VectorHash
-from corpus.errors import DamagedIndexError, InputError, LoadError
-from corpus.load import LOADER, load
-from corpus.scan import Listing, scan
-from corpus.split import split
-from corpus.writer import FileNotes, Writer
-from embeddings.encoder import Encoder
+from corpus.errors import DamagedIndexError
+from corpus.writer import Writer
 from embeddings.lexical import LexicalIndex
 from embeddings.search import lexical_folder
 from embeddings.vectors import FLAT_LIMIT, STORED, Floats, Ids, VectorIndex
 
-__all__ = ["Changes", "update"]
+__all__ = ["build", "damaged"]
 
-_EMBED_BATCH = 256
-"""How many passages are embedded between two saves of their vectors."""
 _TOMBSTONES = 0.05
-"""BM25 counts deleted passages; past this share the derived indexes are built afresh."""
+"""BM25 counts deleted passages; past this share the indexes are built afresh."""
 _MAX_GROWTH = 1.5
 """Past so many times the passages of the last building too: inverted lists are trained on those."""
-_RACY_SECONDS = 2.0
-"""A file changed so shortly before it was read may have changed again with the same time stamp."""
 _STATE = "derived.json"
-
-
-@dataclass(slots=True)
-class Changes:
-    """What a run did; paths are absolute, one entry a file."""
-
-    added: list[Path] = field(default_factory=list)
-    changed: list[Path] = field(default_factory=list)
-    removed: list[Path] = field(default_factory=list)
-    unchanged: int = 0
-    failed: dict[Path, str] = field(default_factory=dict)
-    skipped: dict[Path, str] = field(default_factory=dict)
-    kept_roots: dict[Path, str] = field(default_factory=dict)
-    """Roots that were missing or empty, so that their documents were kept; with the reason."""
-    documents: int = 0
-    passages: int = 0
-    embedded: int = 0
-    seconds: float = 0.0
-    generation: int = 0
-    recall: float = 1.0
-    """Measured recall@10 of the dense index; 1.0 where it is exact."""
-
-
-def update(
-    writer: Writer,
-    paths: Sequence[Path],
-    encoder: Encoder,
-    *,
-    max_bytes: int,
-    allow_empty: bool = False,
-    progress: Callable[[str], None] = lambda _: None,
-) -> Changes:
-    """Bring the index in line with the files at and under the paths.
-
-    A folder among the paths becomes a root: files that vanish from it leave the
-    index. Without paths the index follows its roots, and the files that were
-    once added by name. A file that cannot be read leaves the index too and is
-    listed in `failed`; it stops nothing else.
-
-    Args:
-        writer: of the index.
-        paths: files and folders.
-        encoder: the one that the index was made with.
-        max_bytes: larger files are skipped.
-        allow_empty: take the documents of missing and empty roots out of the index.
-        progress: receives a line now and then.
-
-    Raises:
-        InputError: a path does not exist, or there is nothing to follow.
-    """
-    started = time.monotonic()
-    run = _Run(writer, encoder, max_bytes, allow_empty, progress)
-    run.follow([Path(os.path.abspath(path)) for path in paths])
-    run.publish()
-    run.changes.documents, run.changes.passages = writer.count()
-    run.changes.generation = writer.generation
-    run.changes.seconds = time.monotonic() - started
-    return run.changes
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,256 +34,73 @@ class _State:
     """How many have been deleted since."""
 
 
-class _Run:
-    """One run of `update`: what was found, and what is still to be embedded."""
+def build(writer: Writer, folder: Path, *, afresh: bool) -> VectorIndex:
+    """Write the indexes of what the writer plans into the folder; the dense one comes back.
 
-    def __init__(
-        self,
-        writer: Writer,
-        encoder: Encoder,
-        max_bytes: int,
-        allow_empty: bool,
-        progress: Callable[[str], None],
-    ) -> None:
-        self.changes = Changes()
-        self._writer = writer
-        self._encoder = encoder
-        self._max_bytes = max_bytes
-        self._allow_empty = allow_empty
-        self._progress = progress
-        self._known = writer.files()
-        self._notes = FileNotes()
-        self._recipe = writer.recipe
-        self._pending: dict[VectorHash, str] = {}
-
-    def follow(self, paths: Sequence[Path]) -> None:
-        """Compare what lies at the paths with what is known, and stage the difference."""
-        roots = set(self._writer.roots())
-        named = self._named(paths, roots)
-        concerned = [path for path in self._known if path in named or _under(path, named)]
-        listing = Listing()
-        for path in sorted(named):
-            if path.exists():
-                scan(path, listing, max_bytes=self._max_bytes)
-            if path.is_dir():
-                self._notes.roots.append(path)
-        # A known file that no walk meets, being hidden or behind a link, was once named itself.
-        for path in concerned:
-            if path not in listing.files and path not in listing.skipped and path.is_file():
-                scan(path, listing, max_bytes=self._max_bytes)
-
-        self.changes.kept_roots = self._lost(named & {*roots, *self._notes.roots}, listing)
-        self.changes.failed.update(listing.unlisted)
-        self.changes.skipped.update(listing.skipped)
-        unknown = {*self.changes.kept_roots, *listing.unlisted}
-        for path in concerned:
-            if path not in listing.files and not _under(path, unknown):
-                self._writer.drop_documents(path)
-                self._notes.forgotten.append(path)
-                self.changes.removed.append(path)
-        for number, (path, status) in enumerate(sorted(listing.files.items()), 1):
-            self._visit(path, status)
-            if number % 100 == 0:
-                self._progress(f"read {number:,} of {len(listing.files):,} files")
-        self._embed()
-
-    def publish(self) -> None:
-        """Make what was staged the next generation, if there is anything new."""
-        damaged = self._damaged()
-        if self._writer.has_plans() or damaged:
-            self._progress("building the indexes")
-            self._writer.commit(lambda folder: self._fill(folder, rebuild=damaged), self._notes)
-        else:
-            self._writer.note(self._notes)
-
-    def _damaged(self) -> bool:
-        """Whether the current derived indexes are not what was written, or cannot be opened."""
-        folder = self._writer.artefacts
-        if self._writer.generation == 0 or generations.verify_files(folder):
-            return True
-        try:
-            VectorIndex.open(folder)
-            LexicalIndex.open(lexical_folder(folder))
-        except DamagedIndexError:
-            return True
-        return False
-
-    def _named(self, paths: Sequence[Path], roots: set[Path]) -> set[Path]:
-        """What to look at: the paths, or everything known, with the roots that lie within."""
-        if not paths and not roots and not self._known:
-            raise InputError(
-                f"the index at {self._writer.folder} has no roots yet; name a file or folder:"
-                " `citespan index PATH`"
-            )
-        for path in paths:
-            if not path.exists() and path not in self._known and path not in roots:
-                raise InputError(f"{path} does not exist; nothing was changed")
-        named = set(paths) or {*roots, *self._known}
-        return named | {root for root in roots if _under(root, named)}
-
-    def _lost(self, roots: set[Path], listing: Listing) -> dict[Path, str]:
-        """Roots under which nothing is left of what was, with what to tell the user."""
-        if self._allow_empty:
-            return {}
-        lost = {}
-        for root in roots:
-            kept = sum(root in file.parents for file in self._known)
-            if not kept or any(root in file.parents for file in listing.files):
-                continue
-            what = "is suddenly empty" if root.is_dir() else "is missing, or is no folder any more"
-            lost[root] = (
-                f"{root} {what}; its {kept} files were kept in the index."
-                " Mount or restore it, or let them go with --allow-empty"
-            )
-        return lost
-
-    def _visit(self, path: Path, status: os.stat_result) -> None:
-        known = self._known.get(path)
-        if known and _same_status(known, status):
-            self._unchanged(known)
-            return
-        file = _fingerprint(path, status)
-        if known and file.failure is None and _same_content(known, file):
-            self._notes.read.append(replace(file, failure=known.failure))
-            self._unchanged(known)
-            return
-
-        if known:
-            self._writer.drop_documents(path)
-        if file.failure is None:
-            try:
-                self._stage(path)
-            except LoadError as error:
-                file = replace(file, failure=str(error))
-        self._notes.read.append(file)
-        if file.failure is not None:
-            self.changes.failed[path] = file.failure
-        elif known and known.failure is None:
-            self.changes.changed.append(path)
-        else:
-            self.changes.added.append(path)
-
-    def _unchanged(self, known: IndexedFile) -> None:
-        if known.failure is None:
-            self.changes.unchanged += 1
-        else:
-            self.changes.failed[known.path] = known.failure
-
-    def _stage(self, path: Path) -> None:
-        recipe = self._recipe
-        for document in load(path):
-            extents = split(
-                document.text,
-                self._encoder.tokenizer,
-                max_tokens=recipe.passage_tokens,
-                overlap_tokens=recipe.overlap_tokens,
-            )
-            texts = [document.text[start:end] for start, end in extents]
-            hashes = [_vector_hash(self._encoder, text) for text in texts]
-            self._writer.stage(document, list(zip(extents, hashes, strict=True)))
-            self._pending.update(zip(hashes, texts, strict=True))
-            if len(self._pending) >= _EMBED_BATCH:
-                self._embed()
-
-    def _embed(self) -> None:
-        """Give every pending text a stored vector; those that have one cost nothing."""
-        stored = self._writer.vectors(self._pending)
-        missing = [(hash_, text) for hash_, text in self._pending.items() if hash_ not in stored]
-        self._pending.clear()
-        for low in range(0, len(missing), _EMBED_BATCH):
-            batch = missing[low : low + _EMBED_BATCH]
-            vectors = self._encoder.encode_passages([text for _, text in batch])
-            rounded = vectors.astype(STORED)
-            self._writer.add_vectors(
-                (hash_, row.tobytes()) for (hash_, _), row in zip(batch, rounded, strict=True)
-            )
-            self.changes.embedded += len(batch)
-            self._progress(f"embedded {self.changes.embedded:,} passages")
-
-    def _fill(self, folder: Path, *, rebuild: bool) -> None:
-        """Write the derived indexes of what is planned: by amending the last ones, or afresh."""
-        last = None if rebuild else self._amendable()
-        removed = self._writer.dropped_passages()
-        if last is None:
-            lexical = LexicalIndex.create(lexical_folder(folder))
-            ids, stored = self._gather(lexical, (), new_only=False)
-            vectors = VectorIndex.build(ids, stored)
-            state = _State(built_with=len(ids), tombstones=0)
-        else:
-            shutil.copytree(lexical_folder(self._writer.artefacts), lexical_folder(folder))
-            lexical = LexicalIndex.open(lexical_folder(folder))
-            ids, stored = self._gather(lexical, removed, new_only=True)
-            vectors = VectorIndex.open(self._writer.artefacts, writable=True)
-            vectors.remove(removed)
-            if len(ids):
-                vectors.add(ids, stored)
-            state = _State(last.built_with, last.tombstones + len(removed))
-        vectors.save(folder)
-        (folder / _STATE).write_text(json.dumps(asdict(state)), encoding="utf-8")
-        self.changes.recall = vectors.recall
-
-    def _amendable(self) -> "_State | None":
-        """The state of the last indexes; None where building afresh is better than amending."""
-        state = _State(**json.loads((self._writer.artefacts / _STATE).read_text(encoding="utf-8")))
-        passages = self._writer.count()[1]
-        removed = len(self._writer.dropped_passages())
-        after = passages - removed + self._writer.staged_passages()
-        stale = state.tombstones + removed > _TOMBSTONES * passages
-        outgrown = after > _MAX_GROWTH * state.built_with
-        other_kind = (after > FLAT_LIMIT) != (state.built_with > FLAT_LIMIT)
-        return None if stale or outgrown or other_kind else state
-
-    def _gather(
-        self, lexical: LexicalIndex, removed: Sequence[int], *, new_only: bool
-    ) -> tuple[Ids, Floats]:
-        """Feed planned passages to the lexical index; their ids and vectors come back."""
-        ids: list[int] = []
-        vectors: list[bytes] = []
-
-        def texts() -> Iterator[tuple[int, str]]:
-            for passage, title, vector in self._writer.planned(new_only=new_only):
-                ids.append(passage.id)
-                vectors.append(vector)
-                # The title's words help BM25 (R@5 +1.8 on held-out questions) and blur vectors
-                # (-1.6), so it is searched and not embedded.
-                yield passage.id, f"{title}\n{passage.text}"
-
-        lexical.update(removed, texts())
-        dim = len(vectors[0]) // STORED.itemsize if vectors else 1
-        stored = np.frombuffer(b"".join(vectors), dtype=STORED).reshape(-1, dim)
-        return np.asarray(ids, dtype=np.int64), stored.astype(np.float32)
+    The last ones are amended where that is good enough, and left alone with `afresh`.
+    """
+    last = None if afresh else _amendable(writer)
+    removed = writer.dropped_passages()
+    if last is None:
+        lexical = LexicalIndex.create(lexical_folder(folder))
+        ids, stored = _gather(writer, lexical, (), new_only=False)
+        vectors = VectorIndex.build(ids, stored)
+        state = _State(built_with=len(ids), tombstones=0)
+    else:
+        shutil.copytree(lexical_folder(writer.artefacts), lexical_folder(folder))
+        lexical = LexicalIndex.open(lexical_folder(folder))
+        ids, stored = _gather(writer, lexical, removed, new_only=True)
+        vectors = VectorIndex.open(writer.artefacts, writable=True)
+        vectors.remove(removed)
+        if len(ids):
+            vectors.add(ids, stored)
+        state = _State(last.built_with, last.tombstones + len(removed))
+    vectors.save(folder)
+    (folder / _STATE).write_text(json.dumps(asdict(state)), encoding="utf-8")
+    return vectors
 
 
-def _vector_hash(encoder: Encoder, text: str) -> VectorHash:
-    key = f"{encoder.identity.sha256}\0{encoder.passage_prompt}\0{text}"
-    return hashlib.blake2b(key.encode(), digest_size=16).digest()
+def _amendable(writer: Writer) -> _State | None:
+    """The state of the last indexes; None where building afresh is better than amending."""
+    state = _State(**json.loads((writer.artefacts / _STATE).read_text(encoding="utf-8")))
+    passages = writer.count()[1]
+    removed = len(writer.dropped_passages())
+    after = passages - removed + writer.staged_passages()
+    stale = state.tombstones + removed > _TOMBSTONES * passages
+    outgrown = after > _MAX_GROWTH * state.built_with
+    other_kind = (after > FLAT_LIMIT) != (state.built_with > FLAT_LIMIT)
+    return None if stale or outgrown or other_kind else state
 
 
-def _fingerprint(path: Path, status: os.stat_result) -> IndexedFile:
-    """What tells whether the file has changed since; its failure, when it cannot be read."""
-    read_at = time.time()
-    sha256, failure = "", None
+def _gather(
+    writer: Writer, lexical: LexicalIndex, removed: Sequence[int], *, new_only: bool
+) -> tuple[Ids, Floats]:
+    """Feed planned passages to the lexical index; their ids and vectors come back."""
+    ids: list[int] = []
+    vectors: list[bytes] = []
+
+    def texts() -> Iterator[tuple[int, str]]:
+        for passage, title, vector in writer.planned(new_only=new_only):
+            ids.append(passage.id)
+            vectors.append(vector)
+            # The title's words help BM25 (R@5 +1.8 on held-out questions) and blur vectors
+            # (-1.6), so it is searched and not embedded.
+            yield passage.id, f"{title}\n{passage.text}"
+
+    lexical.update(removed, texts())
+    dim = len(vectors[0]) // STORED.itemsize if vectors else 1
+    stored = np.frombuffer(b"".join(vectors), dtype=STORED).reshape(-1, dim)
+    return np.asarray(ids, dtype=np.int64), stored.astype(np.float32)
+
+
+def damaged(writer: Writer) -> bool:
+    """Whether the current derived indexes are not what was written, or cannot be opened."""
+    folder = writer.artefacts
+    if writer.generation == 0 or generations.verify_files(folder):
+        return True
     try:
-        with path.open("rb") as stream:
-            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        failure = f"cannot be read: {error.strerror}"
-    return IndexedFile(path, status.st_size, status.st_mtime_ns, sha256, LOADER, read_at, failure)
-
-
-def _same_content(known: IndexedFile, file: IndexedFile) -> bool:
-    return (known.sha256, known.loader) == (file.sha256, file.loader)
-
-
-def _same_status(known: IndexedFile, status: os.stat_result) -> bool:
-    if not known.sha256:
-        return False  # It could not be read at all; what changed may have left no trace in these.
-    return (known.size, known.mtime_ns, known.loader) == (
-        status.st_size,
-        status.st_mtime_ns,
-        LOADER,
-    ) and known.read_at - known.mtime_ns / 1e9 > _RACY_SECONDS
-
-
-def _under(path: Path, folders: Collection[Path]) -> bool:
-    return any(parent in folders for parent in path.parents)
+        VectorIndex.open(folder)
+        LexicalIndex.open(lexical_folder(folder))
+    except DamagedIndexError:
+        return True
+    return False

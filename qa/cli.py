@@ -17,7 +17,7 @@ from corpus.errors import CitespanError, InputError, RootError
 
 if TYPE_CHECKING:
     from corpus.store import Snapshot
-    from embeddings.build import Changes
+    from embeddings.follow import Changes
 
 __all__ = ["app", "main"]
 

@@ -10,8 +10,8 @@ import corpus
 from corpus.errors import InputError
 from corpus.records import ModelIdentity, Recipe
 from corpus.writer import Writer
-from embeddings.build import Changes, update
 from embeddings.encoder import Encoder, open_encoder
+from embeddings.follow import Changes, update
 from embeddings.runtime import export, user_cache
 from qa.settings import default_recipe, model_pair
 
@@ -31,7 +31,7 @@ def index_files(
     allow_empty: bool = False,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Changes:
-    """What `citespan index` does; see `embeddings.build.update`.
+    """What `citespan index` does; see `embeddings.follow.update`.
 
     Args:
         folder: the index.

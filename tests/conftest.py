@@ -17,7 +17,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 from corpus.records import ModelIdentity, Recipe
 from corpus.writer import Writer
-from embeddings.build import Changes, update
+from embeddings.follow import Changes, update
 from embeddings.runtime import export
 from qa.indexing import SAMPLE, index_files
 from qa.settings import model_pair

@@ -13,7 +13,7 @@ ROOMS = {
         "database", "store", "writer",
     ],
     "embeddings": [
-        "onnx_export", "runtime", "encoder", "vectors", "lexical", "search", "build",
+        "onnx_export", "runtime", "encoder", "vectors", "lexical", "search", "build", "follow",
     ],
     "qa": [
         "answers", "gold", "settings", "spans", "reader", "calibration", "indexing", "pipeline",

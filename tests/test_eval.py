@@ -34,9 +34,7 @@ ARTICLES = [
 
 def test_gold_spans_land_in_the_files(tmp_path: Path) -> None:
     gold = write_articles(ARTICLES, tmp_path / "gold")
-    texts = {
-        path.name: path.read_text(encoding="utf-8") for path in (tmp_path / "gold").iterdir()
-    }
+    texts = {path.name: path.read_text(encoding="utf-8") for path in (tmp_path / "gold").iterdir()}
     assert len(texts) == 2
     bridge = next(text for name, text in texts.items() if name.startswith("Bridge_"))
     for item in gold[:2]:

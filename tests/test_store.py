@@ -120,7 +120,7 @@ sys.path.insert(0, sys.argv[3])
 from conftest import TOY_RECIPE, ToyEncoder
 from corpus import generations
 from corpus.writer import Writer
-from embeddings import build
+from embeddings import follow
 from qa.settings import model_pair
 from tokenizers import Tokenizer
 
@@ -149,7 +149,7 @@ elif point == "sweep":
 tokenizer = Tokenizer.from_file(str(model_pair("bundled").encoder.folder / "tokenizer.json"))
 tokenizer.no_truncation(); tokenizer.no_padding()
 with Writer.open(Path(sys.argv[1]), lambda: TOY_RECIPE) as writer:
-    build.update(writer, [Path(sys.argv[2])], ToyEncoder(tokenizer), max_bytes=2**20)
+    follow.update(writer, [Path(sys.argv[2])], ToyEncoder(tokenizer), max_bytes=2**20)
 """
 
 
