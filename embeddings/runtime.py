@@ -45,7 +45,8 @@ Precision: TypeAlias = Literal["int8", "float32"]
 
 _FORMAT = 1
 """Goes up whenever the same weights would be exported differently."""
-_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+_WEIGHTS = "model.safetensors"
+"""The only format of weights that is read: it holds numbers and cannot run code."""
 _CACHE_VARIABLE = "CITESPAN_CACHE"
 
 
@@ -126,9 +127,13 @@ class ExportedModel:
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        return onnxruntime.InferenceSession(
-            self._folder / "model.onnx", options, providers=["CPUExecutionProvider"]
-        )
+        graph = self._folder / "model.onnx"
+        try:
+            return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            raise ModelError(
+                f"{graph} cannot be loaded ({error}); delete {self._folder}, and it is made again"
+            ) from error
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
@@ -244,13 +249,12 @@ def _identity(source: ModelSource, weights: Path) -> ModelIdentity:
 
 
 def _weights(source: ModelSource) -> Path:
-    for name in _WEIGHTS:
-        if (source.folder / name).is_file():
-            return source.folder / name
-    raise ModelError(
-        f"{source.folder} has no {' or '.join(_WEIGHTS)}; expected a model folder in the"
-        " Hugging Face layout"
-    )
+    weights = source.folder / _WEIGHTS
+    if not weights.is_file():
+        raise ModelError(
+            f"{source.folder} has no {_WEIGHTS}; expected a model folder in the Hugging Face layout"
+        )
+    return weights
 
 
 def user_cache() -> Path:

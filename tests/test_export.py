@@ -132,6 +132,17 @@ def test_an_export_is_made_once(tiny: Any, monkeypatch: pytest.MonkeyPatch) -> N
         export(source, "reader")
 
 
+def test_a_broken_export_says_what_to_delete(tiny: Any, clean_environment: Path) -> None:
+    source = ModelSource("tiny", tiny("bert"))
+    export(source, "reader")
+    newest = max((clean_environment / "models").glob("reader-*/"), key=lambda p: p.stat().st_mtime)
+    (newest / "model.onnx").write_bytes(b"cut short")
+    with pytest.raises(ModelError, match=rf"delete {newest}, and it is made again"):
+        export(source, "reader").warm()
+    (newest / "export.json").write_text("{")
+    export(source, "reader").warm()
+
+
 def test_an_unwritable_cache_falls_back_to_the_index(
     tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
