@@ -285,6 +285,9 @@ def reader(
         float,
         typer.Option(min=0, max=1, help="Share of questions also shown with a wrong paragraph."),
     ] = 0.22,
+    warmup: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the steps in which the rate rises.")
+    ] = 0.05,
     seed: int = 13,
     as_json: Json = False,
 ) -> None:
@@ -301,6 +304,7 @@ def reader(
         batch_size=batch_size,
         max_tokens=max_tokens,
         negatives=negatives,
+        warmup=warmup,
         seed=seed,
     )
     sets = [TrainingSet.parse(text) for text in train]

