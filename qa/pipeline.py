@@ -30,6 +30,7 @@ _CITATION_MARGIN = 6.0
 """How far, in the reader's logits, an equal answer elsewhere may lie below the best one and still
 be cited. Further down, the same words mostly stand there by chance."""
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
+_BLANK_LINE = re.compile(r"(?:\r\n|\n|\r)[^\S\r\n]*(?:\r\n|\n|\r)")
 _LINE_MARKUP = re.compile(r"(?:#{1,6}|>|\||[-*+])\s+")
 _MARKUP_PAIRS = "*_~"
 _MARKUP_SINGLE = "*`"
@@ -242,12 +243,16 @@ class Pipeline:
         self.close()
 
     def _span(self, hit: Hit, scored: ScoredSpan) -> Span | None:
-        """The scored span in the document's own offsets, trimmed; None when nothing is left."""
+        """The scored span in the document's own offsets, trimmed.
+
+        None when nothing is left of it, or when it reaches into another paragraph:
+        two answers and the gap between them are no answer.
+        """
         passage = hit.passage
         start, end = _trimmed(
             passage.text, scored.start, scored.end, self._is_markdown(passage.document_id)
         )
-        if start == end:
+        if start == end or _BLANK_LINE.search(passage.text, start, end):
             return None
         return Span(
             hit,

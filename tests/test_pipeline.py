@@ -129,6 +129,11 @@ def test_markup_is_trimmed_from_answers(quote: str, trimmed: str) -> None:
     assert text[start:end] == quote.strip()
 
 
+def test_no_answer_crosses_a_paragraph(results: dict[str, Result]) -> None:
+    for result in results.values():
+        assert not any("\n\n" in answer.text for answer in result.answers)
+
+
 def test_several_answers_of_one_passage_are_found(tmp_path: Path) -> None:
     (tmp_path / "prize.txt").write_text(
         "The Harbour Prize went to Ida Lund in 1987, to Tor Vik in 1988 and to Eva Brandt in 1989."
