@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
@@ -43,7 +44,7 @@ __all__ = [
 Role: TypeAlias = Literal["encoder", "reader"]
 Precision: TypeAlias = Literal["int8", "float32"]
 
-_FORMAT = 1
+_FORMAT = 2
 """Goes up whenever the same weights would be exported differently."""
 _WEIGHTS = "model.safetensors"
 """The only format of weights that is read: it holds numbers and cannot run code."""
@@ -91,6 +92,9 @@ class ExportedModel:
     def __init__(self, folder: Path, workers: int) -> None:
         self._folder = folder
         self._workers = workers
+        self._loading = Lock()
+        self._tokenizer: Tokenizer
+        self._session: Any = None
         manifest = json.loads((folder / "export.json").read_text(encoding="utf-8"))
         self._manifest = _Manifest(**manifest)
 
@@ -109,9 +113,21 @@ class ExportedModel:
         """What the model wants in front of a text, by the kind of text."""
         return self._manifest.prompts
 
-    @cached_property
+    @property
     def tokenizer(self) -> "Tokenizer":
         """The model's tokenizer, which neither truncates nor pads."""
+        self.warm()
+        return self._tokenizer
+
+    def warm(self) -> None:
+        """Load tokenizer and session now, once, whichever thread comes first."""
+        # functools.cached_property would have one lock for all models in Python 3.11.
+        with self._loading:
+            if self._session is None:
+                self._tokenizer = self._load_tokenizer()
+                self._session = self._load_session()
+
+    def _load_tokenizer(self) -> "Tokenizer":
         from tokenizers import Tokenizer
 
         tokenizer = Tokenizer.from_file(str(self._folder / "tokenizer.json"))
@@ -119,14 +135,15 @@ class ExportedModel:
         tokenizer.no_padding()
         return tokenizer
 
-    @cached_property
-    def _session(self) -> Any:
+    def _load_session(self) -> Any:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
+        # The graph was optimised when it was exported.
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         graph = self._folder / "model.onnx"
         try:
             return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
@@ -141,9 +158,9 @@ class ExportedModel:
 
     def run(self, sequences: Sequence[TokenSequence]) -> list[list[NDArray[np.float32]]]:
         """The model's outputs for each sequence, in order; each output has a leading axis of 1."""
+        self.warm()
         if len(sequences) <= 1 or self._workers == 1:
             return [self._run(sequence) for sequence in sequences]
-        self.warm()  # Before the workers, each of which would else load its own.
         # Long ones first: the last to finish is then a short one, and no worker waits long.
         order = sorted(range(len(sequences)), key=lambda i: -len(sequences[i].input_ids))
         jobs = {i: self._pool.submit(self._run, sequences[i]) for i in order}
@@ -155,10 +172,6 @@ class ExportedModel:
             inputs["token_type_ids"] = sequence.token_type_ids[None, :]
         outputs: list[NDArray[np.float32]] = self._session.run(None, inputs)
         return outputs
-
-    def warm(self) -> None:
-        """Load tokenizer and session now; safe to call from another thread."""
-        _ = self.tokenizer, self._session
 
 
 def _cores() -> int:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from threading import Thread
 from types import TracebackType
 from typing import Self
 
@@ -168,6 +169,8 @@ class Pipeline:
             reader = export(pair.reader, "reader", fallback=Path(folder), workers=workers)
             snapshot.require_models(encoder=encoder.identity, reader=reader.identity)
             calibration = Calibration.load(pair.reader.folder / "calibration.json")
+            # The reader loads while the indexes open and the question is searched for.
+            Thread(target=reader.warm).start()
             search = Search.open(snapshot, encoder)
             return cls(snapshot, search, Reader(reader), calibration)
         except BaseException:
