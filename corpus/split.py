@@ -11,7 +11,7 @@ import sentencex
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-__all__ = ["Extent", "sentence_around", "split"]
+__all__ = ["PARAGRAPH_END", "Extent", "sentence_around", "split"]
 
 Extent: TypeAlias = tuple[int, int]
 """Start and end of a run of characters, half-open."""
@@ -28,7 +28,8 @@ _MAX_SENTENCE_CHARS = 20_000
 """Longer "sentences" (minified data, logs) are cut into such pieces before anything else. It is
 also how far around a span its sentence is looked for."""
 
-_PARAGRAPH_END = re.compile(r"\f|(?:\r\n|\n|\r)[^\S\r\n]*(?:\r\n|\n|\r)")
+PARAGRAPH_END = re.compile(r"\f|(?:\r\n|\n|\r)[^\S\r\n]*(?:\r\n|\n|\r)")
+"""A blank line or a page break. No sentence goes on after it, and no answer."""
 
 
 class _Sentence(NamedTuple):
@@ -92,8 +93,8 @@ def sentence_around(text: str, start: int, end: int) -> Extent:
     """
     low, high = max(0, start - _MAX_SENTENCE_CHARS), min(len(text), end + _MAX_SENTENCE_CHARS)
     # Sentences end with paragraphs, so that the paragraph's are the text's own.
-    low = max((match.end() for match in _PARAGRAPH_END.finditer(text, low, start)), default=low)
-    if match := _PARAGRAPH_END.search(text, end, high):
+    low = max((match.end() for match in PARAGRAPH_END.finditer(text, low, start)), default=low)
+    if match := PARAGRAPH_END.search(text, end, high):
         high = match.end()
     touching = [
         sentence

@@ -35,16 +35,15 @@ class Snapshot(Database):
         for _ in range(20):
             connection = connect(folder, read_only=True)
             try:
-                snapshot = cls(folder, connection, held=None)  # type: ignore[arg-type]
-                if snapshot.generation == 0:
+                current = Database(folder, connection)
+                if current.generation == 0:
                     raise NoIndexError(
                         f"the index at {folder} has no documents yet; `citespan index PATH` adds"
                         " some"
                     )
                 with suppress(FileNotFoundError):
-                    snapshot._held = generations.hold(snapshot.artefacts)
-                    return snapshot
-                missing = snapshot.artefacts
+                    return cls(folder, connection, generations.hold(current.artefacts))
+                missing = current.artefacts
             except BaseException:
                 connection.close()
                 raise

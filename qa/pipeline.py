@@ -12,7 +12,7 @@ from typing import Self
 
 from corpus.errors import InputError
 from corpus.records import Document
-from corpus.split import sentence_around
+from corpus.split import PARAGRAPH_END, sentence_around
 from corpus.store import Snapshot
 from embeddings.encoder import open_encoder
 from embeddings.runtime import export
@@ -29,9 +29,8 @@ _SPANS_PER_PASSAGE = 20
 """So many because most of them are the best one with a word more or less, and fall away."""
 _CITATION_MARGIN = 6.0
 """How far, in the reader's logits, an equal answer elsewhere may lie below the best one and still
-be cited. Further down, the same words mostly stand there by chance."""
+be cited: further down, the same words may stand there by chance. A judgement, not measured."""
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
-_BLANK_LINE = re.compile(r"(?:\r\n|\n|\r)[^\S\r\n]*(?:\r\n|\n|\r)")
 _LINE_MARKUP = re.compile(r"(?:#{1,6}|>|\||[-*+])\s+")
 _MARKUP_PAIRS = "*_~"
 _MARKUP_SINGLE = "*`"
@@ -255,7 +254,7 @@ class Pipeline:
         start, end = _trimmed(
             passage.text, scored.start, scored.end, self._is_markdown(passage.document_id)
         )
-        if start == end or _BLANK_LINE.search(passage.text, start, end):
+        if start == end or PARAGRAPH_END.search(passage.text, start, end):
             return None
         return Span(
             hit,

@@ -282,7 +282,7 @@ print(json.dumps(found))
 
 
 @pytest.fixture
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def shared() -> Iterator[Path]:
     """A folder that other users may look into."""
     folder = Path(tempfile.mkdtemp(prefix="citespan-shared-"))
     folder.chmod(0o755)
