@@ -56,7 +56,8 @@ def split(
     """Where the passages of the text are, in order.
 
     A passage starts and ends with a sentence, prefers to end with a paragraph,
-    and never ends with a heading. Every non-space character lies in a passage.
+    and ends with a heading only where it holds nothing else that is new. Every
+    non-space character lies in a passage.
 
     Args:
         text: the document's text.
@@ -71,18 +72,21 @@ def split(
         for unit in _units(text, sentence, tokenizer, max_tokens)
     ]
     extents: list[Extent] = []
-    first = 0
-    while first < len(units):
-        stop = _stop(units, first, max_tokens)
+    first = new = 0  # Where the passage begins, and what of it no passage before it holds.
+    while new < len(units):
+        stop = _stop(units, first, new, max_tokens)
         # Tokens of a whole can outnumber those of its parts: a tokenizer may join across them.
         while stop - first > 1 and max_tokens < _size(
             tokenizer, text[units[first].start : units[stop - 1].end]
         ):
-            stop -= 1
+            if stop - 1 > new:
+                stop -= 1
+            else:
+                first += 1
         extents.append((units[first].start, units[stop - 1].end))
-        if stop == len(units):
-            break
-        first = _repeat_from(units, first, stop, overlap_tokens, max_tokens)
+        if stop < len(units):
+            first = _repeat_from(units, first, stop, overlap_tokens, max_tokens)
+        new = stop
     return extents
 
 
@@ -106,11 +110,14 @@ def sentence_around(text: str, start: int, end: int) -> Extent:
     return min(start, low + touching[0].start), max(end, low + touching[-1].end)
 
 
-def _stop(units: list[_Unit], first: int, max_tokens: int) -> int:
-    """The index after the last unit of the passage that begins with unit `first`."""
-    stop, size, at_block = first, 0, (first, 0)
+def _stop(units: list[_Unit], first: int, new: int, max_tokens: int) -> int:
+    """The index after the last unit of the passage that begins with unit `first`.
+
+    Above `new`, the first unit that is not a repetition: every passage adds something.
+    """
+    stop, size, at_block = first, 0, (new, 0)
     while stop < len(units) and (stop == first or size + units[stop].size <= max_tokens):
-        if stop > first and units[stop].sentence.block != units[stop - 1].sentence.block:
+        if stop > new and units[stop].sentence.block != units[stop - 1].sentence.block:
             at_block = (stop, size)
         size += units[stop].size
         stop += 1
@@ -119,7 +126,7 @@ def _stop(units: list[_Unit], first: int, max_tokens: int) -> int:
     cut_inside_block = units[stop].sentence.block == units[stop - 1].sentence.block
     if cut_inside_block and at_block[1] >= max_tokens / 2:
         stop = at_block[0]
-    while stop - first > 1 and units[stop - 1].sentence.heading:
+    while stop - 1 > new and units[stop - 1].sentence.heading:
         stop -= 1
     return stop
 
@@ -129,10 +136,13 @@ def _repeat_from(
 ) -> int:
     """Where the next passage begins: some sentences before `stop`, so that context carries over.
 
-    Never so many that the next new unit would not fit.
+    Never so many that the next new unit would not fit, with the headings above it.
     """
     begin, size = stop, 0
-    room = min(overlap_tokens, max_tokens - units[stop].size)
+    new = stop
+    while new < len(units) - 1 and units[new].sentence.heading:
+        new += 1
+    room = min(overlap_tokens, max_tokens - sum(unit.size for unit in units[stop : new + 1]))
     while begin - 1 > first and size + units[begin - 1].size <= room:
         begin -= 1
         size += units[begin].size

@@ -41,8 +41,9 @@ def test_passages_cover_the_text_within_their_size(
     assert all(i in covered or c.isspace() for i, c in enumerate(text))
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=300)
 @given(TEXTS, st.integers(8, 60), st.integers(0, 12))
+@example(".:0\r# 0102.:0", 8, 2)
 def test_every_passage_adds_something_new(
     tokenizer: Any, text: str, max_tokens: int, overlap: int
 ) -> None:
