@@ -8,13 +8,14 @@ embedded, so that the same text is embedded once.
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
 from corpus import generations
 from corpus.errors import DamagedIndexError, InputError, NoIndexError, RecipeError
+from corpus.extract import DEFAULT_COLUMNS, Columns
 from corpus.records import Document, ModelIdentity, Recipe
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "batches",
     "connect",
     "create",
+    "parse_recipe",
 ]
 
 VectorHash: TypeAlias = bytes
@@ -34,18 +36,19 @@ _T = TypeVar("_T")
 
 DATABASE = "index.sqlite"
 GENERATIONS = "generations"
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE roots (path TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE exclusions (path TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE files (
     path TEXT PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
-    sha256 TEXT NOT NULL, loader TEXT NOT NULL, read_at REAL NOT NULL, failure TEXT
+    sha256 TEXT NOT NULL, loader TEXT NOT NULL, read_at REAL NOT NULL, failure TEXT, note TEXT
 ) WITHOUT ROWID;
 CREATE TABLE documents (
     id TEXT PRIMARY KEY, source TEXT NOT NULL, row INTEGER, title TEXT NOT NULL,
-    text TEXT NOT NULL, sha256 TEXT NOT NULL, loader TEXT NOT NULL, encoding TEXT,
-    page_starts TEXT NOT NULL, indexed_at REAL NOT NULL
+    text TEXT NOT NULL, sha256 TEXT NOT NULL, loader TEXT NOT NULL, encoding TEXT, date TEXT,
+    page_starts TEXT NOT NULL, line_anchors TEXT NOT NULL, indexed_at REAL NOT NULL
 );
 CREATE INDEX documents_by_source ON documents (source);
 CREATE TABLE passages (
@@ -77,6 +80,8 @@ class IndexedFile:
     """Seconds since 1970, taken before the file was read."""
     failure: str | None
     """Why it could not be read; None when it was."""
+    note: str | None = None
+    """What in it was left unread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +92,11 @@ class DocumentSummary:
     source: Path
     title: str
     row: int | None
+    kind: str
+    """The format: its loader's name."""
+    date: str | None
+    pages: int | None
+    """None where the format has no pages."""
     passages: int
     indexed_at: float
 
@@ -106,10 +116,7 @@ class Database:
     @property
     def recipe(self) -> Recipe:
         """With what the index was made."""
-        fields = json.loads(self.meta("recipe"))
-        for role in ("encoder", "reader"):
-            fields[role] = ModelIdentity(**fields[role])
-        return Recipe(**fields)
+        return parse_recipe(self.meta("recipe"))
 
     @property
     def artefacts(self) -> Path:
@@ -117,12 +124,24 @@ class Database:
         return self.folder / GENERATIONS / f"{self.generation:08}"
 
     def roots(self) -> list[Path]:
-        """The folders whose vanished files leave the index."""
+        """What was indexed by name: folders, whose vanished files leave the index, and files."""
         return [Path(path) for (path,) in self.rows("SELECT path FROM roots ORDER BY path")]
+
+    def exclusions(self) -> list[Path]:
+        """The files and folders that were taken out, and stay out until added by name."""
+        return [Path(path) for (path,) in self.rows("SELECT path FROM exclusions ORDER BY path")]
+
+    @property
+    def columns(self) -> Columns:
+        """Which columns of tables are used."""
+        told = json.loads(self.meta("columns"))
+        return Columns(tuple(told["text"]), told["title"])
 
     def files(self) -> dict[Path, IndexedFile]:
         """Every file ever read and not removed, by path."""
-        rows = self.rows("SELECT path, size, mtime_ns, sha256, loader, read_at, failure FROM files")
+        rows = self.rows(
+            "SELECT path, size, mtime_ns, sha256, loader, read_at, failure, note FROM files"
+        )
         return {Path(path): IndexedFile(Path(path), *rest) for path, *rest in rows}
 
     def require_models(self, *, encoder: ModelIdentity, reader: ModelIdentity) -> None:
@@ -146,10 +165,24 @@ class Database:
     def summaries(self) -> list[DocumentSummary]:
         """Every document, by source and row."""
         rows = self.rows(
-            "SELECT d.id, d.source, d.title, d.row, count(p.id), d.indexed_at FROM documents d"
-            " LEFT JOIN passages p ON p.document = d.id GROUP BY d.id ORDER BY d.source, d.row"
+            "SELECT d.id, d.source, d.title, d.row, d.loader, d.date, d.page_starts, count(p.id),"
+            " d.indexed_at FROM documents d LEFT JOIN passages p ON p.document = d.id"
+            " GROUP BY d.id ORDER BY d.source, d.row"
         )
-        return [DocumentSummary(id_, Path(source), *rest) for id_, source, *rest in rows]
+        return [
+            DocumentSummary(
+                id_,
+                Path(source),
+                title,
+                row,
+                loader.partition("/")[0],
+                date,
+                len(json.loads(page_starts)) or None,
+                passages,
+                indexed_at,
+            )
+            for id_, source, title, row, loader, date, page_starts, passages, indexed_at in rows
+        ]
 
     def find(self, name: str) -> str:
         """The id of the one document with this id, path (or its last parts) or title.
@@ -157,18 +190,29 @@ class Database:
         Raises:
             InputError: there is none, or there are several, which are named.
         """
-        parts = Path(name).parts
-        found = [
-            s
-            for s in self.summaries()
-            if name in (s.id, s.title) or (parts and s.source.parts[-len(parts) :] == parts)
-        ]
+        found = [s for s in self.summaries() if _is_named(s, name)]
         if len(found) == 1:
             return found[0].id
         if not found:
             raise InputError(f"no document {name!r} in the index; `citespan list` names them")
         names = ", ".join(f"{s.id} ({s.source})" for s in found[:5])
         raise InputError(f"{name!r} names {len(found)} documents, {names}; give an id")
+
+    def find_all(self, name: str) -> list[str]:
+        """The ids of all documents that the name names as for `find`, or that lie in that folder.
+
+        Raises:
+            InputError: there is none.
+        """
+        folder = Path(os.path.abspath(name))
+        found = [
+            summary.id
+            for summary in self.summaries()
+            if _is_named(summary, name) or folder in summary.source.parents
+        ]
+        if not found:
+            raise InputError(f"no document {name!r} in the index; `citespan list` names them")
+        return found
 
     def document(self, id_: str) -> Document:
         """The document with this id.
@@ -177,21 +221,24 @@ class Database:
             DamagedIndexError: there is none, though something named it.
         """
         found = self.rows(
-            "SELECT id, source, row, title, text, sha256, loader, encoding, page_starts"
-            " FROM documents WHERE id = ?",
+            "SELECT id, source, row, title, text, sha256, loader, encoding, date, page_starts,"
+            " line_anchors FROM documents WHERE id = ?",
             [id_],
         )
-        for id_, source, row, title, text, sha256, loader, encoding, page_starts in found:
+        for row in found:
+            id_, source, number, title, text, sha256, loader, encoding, date, pages, anchors = row
             return Document(
                 id=id_,
                 source=Path(source),
-                row=row,
+                row=number,
                 title=title,
                 text=text,
                 sha256=sha256,
                 loader=loader,
                 encoding=encoding,
-                page_starts=tuple(json.loads(page_starts)),
+                date=date,
+                page_starts=tuple(json.loads(pages)),
+                line_anchors=tuple((at, line) for at, line in json.loads(anchors)),
             )
         raise DamagedIndexError(
             f"document {id_} is named in the index but not in it; {_START_AGAIN}"
@@ -227,6 +274,26 @@ class Database:
     def rows_in(self, sql: str, values: Sequence[object]) -> list[tuple]:  # type: ignore[type-arg]
         """All rows of a query that ends in IN, for these values."""
         return self.rows(f"{sql} ({','.join('?' * len(values))})", values)
+
+
+def parse_recipe(stored: str) -> Recipe:
+    """The recipe from how it is stored.
+
+    Raises:
+        ValueError, TypeError, KeyError: it is not one.
+    """
+    fields = json.loads(stored)
+    for role in ("encoder", "reader"):
+        fields[role] = ModelIdentity(**fields[role])
+    return Recipe(**fields)
+
+
+def _is_named(summary: DocumentSummary, name: str) -> bool:
+    """Whether the name is the document's id, title or path, or the last parts of its path."""
+    parts = Path(name).parts
+    return name in (summary.id, summary.title) or (
+        bool(parts) and summary.source.parts[-len(parts) :] == parts
+    )
 
 
 def connect(folder: Path, *, read_only: bool) -> sqlite3.Connection:
@@ -277,17 +344,25 @@ def _open(uri: str) -> sqlite3.Connection:
     return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
 
 
-def create(folder: Path, recipe: Recipe) -> None:
-    """A database of generation 0, complete before it gets its name."""
+def create(
+    folder: Path, recipe: Recipe, fill: Callable[[sqlite3.Connection], None] = lambda _: None
+) -> None:
+    """A database of generation 0, complete, with what `fill` puts in, before it gets its name."""
     partial = folder / f"{DATABASE}.partial"
     for leftover in folder.glob(f"{DATABASE}.partial*"):
         leftover.unlink()
     connection = _open(partial.absolute().as_uri())
     connection.execute("PRAGMA journal_mode = WAL")
     connection.executescript(_SCHEMA)
-    meta = {"generation": "0", "next_passage": "1", "recipe": json.dumps(asdict(recipe))}
+    meta = {
+        "generation": "0",
+        "next_passage": "1",
+        "recipe": json.dumps(asdict(recipe)),
+        "columns": json.dumps(asdict(DEFAULT_COLUMNS)),
+    }
     connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
     connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+    fill(connection)
     connection.close()
     generations.publish(folder / GENERATIONS / f"{0:08}", lambda _: None)
     partial.rename(folder / DATABASE)

@@ -1,139 +1,159 @@
-"""Files to documents. Nothing is decoded with errors ignored, and the codec is recorded.
+"""Files to documents: which loader reads which file.
 
-The text of a .txt or .md file is its bytes decoded: newlines stay as they are,
-a byte order mark stays, Markdown keeps its markup. So every offset in the text
-is a place in the file.
+A loader is chosen by what the file begins with, and only then by its extension,
+because extensions lie. To add one, write its function and a line in `LOADERS`.
 """
 
-import codecs
 import hashlib
-import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from corpus.errors import LoadError
+from corpus.extract import DEFAULT_COLUMNS, Columns, Reader
+from corpus.html import looks_like_html, read_html
+from corpus.pdf import read_pdf
 from corpus.records import Document, document_id
+from corpus.tables import read_csv, read_json_lines
+from corpus.text import read_text, read_unknown
+from corpus.word import looks_like_docx, read_docx
 
-__all__ = ["LOADER", "load"]
+__all__ = ["LOADERS", "UNREAD", "Loaded", "Loader", "chosen_loader", "is_current", "load"]
 
-LOADER = "text/1"
-"""Goes up whenever the same bytes would give another text."""
+UNREAD = "unread/2"
+"""What is recorded as the loader of a file that none reads. Goes up when a format is added."""
 
-_TEXT_SUFFIXES = {".txt", ".md", ".markdown", ".text", ".rst"}
-_OTHER_FORMATS = {
-    b"%PDF-": "a PDF file",
-    b"PK\x03\x04": "a zip container (DOCX, XLSX, EPUB or an archive)",
+_NOT_READ = {
     b"\x89PNG": "a PNG image",
     b"\xff\xd8\xff": "a JPEG image",
     b"GIF8": "a GIF image",
-    b"\x1f\x8b": "a gzip archive",
-    b"\xd0\xcf\x11\xe0": "an old Office file",
+    b"\x1f\x8b": "a gzip archive; unpack it first",
+    b"\xd0\xcf\x11\xe0": "an old Office file, or one with a password; save it as DOCX without one",
+    b"{\\rtf": "an RTF file; save it as DOCX",
+    b"%!PS": "a PostScript file; save it as PDF",
     b"\x7fELF": "a program",
     b"SQLite format 3": "an SQLite database",
 }
-# UTF-32 first: its little-endian mark starts with UTF-16's.
-_MARKS = (
-    (codecs.BOM_UTF32_LE, "utf-32-le"),
-    (codecs.BOM_UTF32_BE, "utf-32-be"),
-    (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF16_LE, "utf-16-le"),
-    (codecs.BOM_UTF16_BE, "utf-16-be"),
+_NOT_READ_ZIPS = {
+    "xl/": "an Excel workbook; save its sheets as CSV",
+    "ppt/": "a PowerPoint presentation; save it as PDF",
+    "META-INF/container.xml": "an EPUB book; save it as HTML",
+    "content.xml": "an OpenDocument file; save it as DOCX",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Loader:
+    """How one format is read."""
+
+    name: str
+    version: int
+    """Goes up whenever the same bytes would give another text."""
+    read: Reader
+    suffixes: frozenset[str] = frozenset()
+    recognises: Callable[[bytes], bool] | None = None
+    """Whether the content, whatever the file is called, is of this format."""
+    uses_columns: bool = False
+
+    def identity(self, columns: Columns) -> str:
+        """The loader with all that decides what text it makes of given bytes."""
+        told = []
+        if self.uses_columns and columns.text:
+            told.append(f" text={','.join(columns.text)}")
+        if self.uses_columns and columns.title:
+            told.append(f" title={columns.title}")
+        return f"{self.name}/{self.version}{''.join(told)}"
+
+
+def _suffixes(names: str) -> frozenset[str]:
+    return frozenset(f".{name}" for name in names.split())
+
+
+LOADERS = (
+    Loader("pdf", 1, read_pdf, _suffixes("pdf"), lambda data: data.startswith(b"%PDF-")),
+    Loader("docx", 1, read_docx, _suffixes("docx"), looks_like_docx),
+    Loader("html", 1, read_html, _suffixes("html htm xhtml"), looks_like_html),
+    Loader("csv", 1, read_csv, _suffixes("csv tsv"), uses_columns=True),
+    Loader("jsonl", 1, read_json_lines, _suffixes("jsonl ndjson"), uses_columns=True),
+    Loader("markdown", 1, read_text, _suffixes("md markdown")),
+    Loader("text", 1, read_text, _suffixes("txt text rst")),
+    Loader("text", 1, read_unknown),
 )
-_WESTERN = "cp1252"
-_MISTAKEN_FOR_WESTERN = {
-    "cp1250", "cp1257", "cp775", "cp852", "hp_roman8", "iso8859_2", "iso8859_4", "iso8859_10",
-    "iso8859_13", "iso8859_16", "mac_latin2",
-}  # fmt: skip
-"""What charset-normalizer answers for short French, Spanish or English text in cp1252. True Polish
-or Czech text is implausible as cp1252, and then it is not overruled."""
-_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
-_HEADING = re.compile(r"#{1,6}\s+(?P<title>.+?)\s*#*\s*$")
-_TITLE_CHARS = 120
+"""In the order in which they are tried."""
 
 
-def load(path: Path) -> list[Document]:
-    """The documents in the file: one, for text and Markdown.
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a file holds."""
+
+    documents: Sequence[Document]
+    note: str | None
+    """What in it was left unread, for the user."""
+
+
+def load(path: Path, data: bytes, columns: Columns = DEFAULT_COLUMNS) -> Loaded:
+    """The documents in the file: a row each in tables, else one.
 
     Args:
-        path: an absolute path.
+        path: an absolute path, from which ids and titles follow.
+        data: the file's bytes.
+        columns: which columns of a table to use.
 
     Raises:
-        LoadError: the file cannot be read, is no text, or is empty.
+        LoadError: no loader reads it, it is damaged, or it is empty.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise LoadError(f"cannot be read: {error.strerror}") from error
-    text, encoding = _decode(data, known_text=path.suffix.lower() in _TEXT_SUFFIXES)
-    if not text.strip("\ufeff \t\r\n\f\v"):
+    loader = chosen_loader(path, data)
+    if not data.strip():
         raise LoadError("has no text: the file is empty or holds only white space")
-    document = Document(
-        id=document_id(path),
-        source=path,
-        row=None,
-        title=_title(text) or path.stem,
-        text=text,
-        sha256=hashlib.sha256(data).hexdigest(),
-        loader=LOADER,
-        encoding=encoding,
-    )
-    return [document]
+    reading = loader.read(data, columns)
+    sha256 = hashlib.sha256(data).hexdigest()
+    documents = [
+        Document(
+            id=document_id(path, extract.row),
+            source=path,
+            row=extract.row,
+            title=extract.title
+            or (path.stem if extract.row is None else f"{path.stem}, row {extract.row}"),
+            text=extract.text,
+            sha256=sha256,
+            loader=loader.identity(columns),
+            encoding=extract.encoding,
+            date=extract.date,
+            page_starts=extract.page_starts,
+            line_anchors=extract.line_anchors,
+        )
+        for extract in reading.extracts
+        if extract.text.strip("\ufeff \t\r\n\f\v")
+    ]
+    if not documents:
+        raise LoadError("has no text: the file is empty or holds only white space")
+    return Loaded(documents, reading.note)
 
 
-def _decode(data: bytes, *, known_text: bool) -> tuple[str, str]:
-    """The text and the codec it was decoded with, strictly."""
-    for signature, what in _OTHER_FORMATS.items():
+def chosen_loader(path: Path, data: bytes) -> Loader:
+    """The loader for this content, or else for this extension.
+
+    Raises:
+        LoadError: it is of a format that none reads.
+    """
+    suffix = path.suffix.lower()
+    for loader in LOADERS:
+        if loader.recognises and loader.recognises(data):
+            return loader
+    _refuse_other_formats(data, suffix)
+    return next((loader for loader in LOADERS if suffix in loader.suffixes), LOADERS[-1])
+
+
+def is_current(identity: str, columns: Columns) -> bool:
+    """Whether a file that was read by this loader would be read by the same one today."""
+    return identity == UNREAD or any(identity == loader.identity(columns) for loader in LOADERS)
+
+
+def _refuse_other_formats(data: bytes, suffix: str) -> None:
+    for signature, what in _NOT_READ.items():
         if data.startswith(signature):
-            raise LoadError(f"is {what}, which this version does not read")
-    codec = next((codec for mark, codec in _MARKS if data.startswith(mark)), "utf-8")
-    try:
-        text = data.decode(codec)
-    except UnicodeDecodeError as error:
-        if codec != "utf-8":
-            raise LoadError(f"starts like {codec} but is not: {error.reason}") from error
-        codec = _legacy_codec(data, error)
-        text = data.decode(codec)
-        known_text = False  # A guessed codec has to prove itself by the text it gives.
-    if not known_text and (control := _CONTROL.search(text)):
-        raise LoadError(
-            f"is not text: it has the control character U+{ord(control[0]):04X}"
-            f" at character {control.start()}"
-        )
-    return _whole(text), codec
-
-
-def _legacy_codec(data: bytes, error: UnicodeDecodeError) -> str:
-    """The codec that most likely wrote these bytes, which are not UTF-8."""
-    from charset_normalizer import from_bytes
-
-    matches = from_bytes(data)
-    best = matches.best()
-    if best is None:
-        raise LoadError(
-            f"is not UTF-8 (byte {data[error.start]:#04x} at {error.start}) and no other"
-            " encoding fits; save it as UTF-8"
-        )
-    plausible = {codec for match in matches for codec in match.could_be_from_charset}
-    if best.encoding in _MISTAKEN_FOR_WESTERN and _WESTERN in plausible:
-        return _WESTERN
-    return best.encoding
-
-
-def _whole(text: str) -> str:
-    """The text with lone surrogates, which no encoder accepts, as U+FFFD, one for one."""
-    return _SURROGATE.sub("\ufffd", text)
-
-
-def _title(text: str) -> str | None:
-    """The first heading or headline: a short first line that is no sentence."""
-    first, _, rest = text.lstrip("\ufeff \t\r\n").partition("\n")
-    first = first.strip()
-    if heading := _HEADING.match(first):
-        return heading["title"]
-    if (
-        rest.strip()
-        and len(first) <= _TITLE_CHARS
-        and not first.endswith((".", "!", ":", ",", ";"))
-    ):
-        return first or None
-    return None
+            raise LoadError(f"is {what}")
+    if data.startswith(b"PK\x03\x04") and suffix != ".docx":
+        # The names of a zip's entries stand in it as they are.
+        kinds = (what for name, what in _NOT_READ_ZIPS.items() if name.encode() in data)
+        raise LoadError(f"is {next(kinds, 'a zip archive; unpack it first')}")

@@ -34,24 +34,32 @@ class Document:
     sha256: str
     """Of the file's bytes."""
     loader: str
-    """Which loader made the text, with its version: `text/1`."""
+    """Which loader made the text, with its version and settings: `text/1`."""
     encoding: str | None
     """The codec the bytes were decoded with; None where the format fixes it."""
+    date: str | None = None
+    """When it was published or made, YYYY-MM-DD, as the file's own metadata say."""
     page_starts: tuple[int, ...] = ()
     """Offset at which each page starts; empty where the format has no pages."""
+    line_anchors: tuple[tuple[int, int], ...] = ()
+    """Pairs of an offset and the file's line there. On from it, each line end of the text
+    is one of the file. Empty where the file has no lines that a person would count."""
 
     @cached_property
     def _line_starts(self) -> list[int]:
-        return [0, *(end.end() for end in _LINE_END.finditer(self.text))]
+        return [end.end() for end in _LINE_END.finditer(self.text)]
 
     def line(self, offset: int) -> int | None:
-        r"""The file's line that holds the offset, from 1; None where the text is not the file's.
+        r"""The file's line that holds the offset, from 1; None where it has none.
 
         Lines end at \n, \r\n or \r and at nothing else.
         """
-        if self.encoding is None or self.row is not None:
+        at = bisect.bisect_right(self.line_anchors, offset, key=lambda anchor: anchor[0])
+        if at == 0:
             return None
-        return bisect.bisect_right(self._line_starts, offset)
+        anchored, line = self.line_anchors[at - 1]
+        starts = self._line_starts
+        return line + bisect.bisect_right(starts, offset) - bisect.bisect_right(starts, anchored)
 
     def page(self, offset: int) -> int | None:
         """The page that holds the offset, from 1; None where the format has no pages."""

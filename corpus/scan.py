@@ -2,14 +2,18 @@
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["INDEX_FILES", "Listing", "scan"]
+import pathspec
+
+__all__ = ["IGNORE_FILE", "INDEX_FILES", "Listing", "scan"]
 
 INDEX_FILES = {"index.sqlite", "generations"}
 """A folder with these in it is an index, and not documents."""
+IGNORE_FILE = ".citespanignore"
+"""Patterns as in .gitignore, for the folder that it lies in and those below."""
 
 
 @dataclass(slots=True)
@@ -24,11 +28,24 @@ class Listing:
     """Folders that could not be listed, with the reason; what is under them is unknown."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """One folder's ignore file."""
+
+    folder: Path
+    patterns: pathspec.GitIgnoreSpec
+
+    def verdict(self, path: Path, *, is_folder: bool) -> bool | None:
+        """Whether the path is ignored; None where no pattern speaks of it."""
+        name = path.relative_to(self.folder).as_posix() + ("/" if is_folder else "")
+        return self.patterns.check_file(name).include
+
+
 def scan(path: Path, listing: Listing, *, max_bytes: int) -> None:
     """Add to the listing the file at the path, or the files under it.
 
-    Hidden files, links to folders and indexes are passed over under a folder;
-    what is named itself is not.
+    Hidden files, what `.citespanignore` names, links to folders, and indexes are
+    passed over under a folder; what is named itself is not.
     """
     if path.is_dir():
         for file in _walk(path, listing):
@@ -38,17 +55,47 @@ def scan(path: Path, listing: Listing, *, max_bytes: int) -> None:
 
 
 def _walk(root: Path, listing: Listing) -> Iterator[Path]:
+    rules: dict[Path, tuple[_Rules, ...]] = {}
+
     def note(error: OSError) -> None:
         listing.unlisted[Path(error.filename)] = f"cannot be listed: {error.strerror}"
 
-    for folder, subfolders, names in os.walk(root, onerror=note):
+    # Links to folders are not followed, so that none leads round in a circle.
+    for name, subfolders, names in os.walk(root, onerror=note):
+        folder = Path(name)
         if {*subfolders, *names} >= INDEX_FILES:
             subfolders.clear()
             continue
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        known = rules.pop(folder, ())
+        if IGNORE_FILE in names and (own := _read_rules(folder, listing)):
+            known = (own, *known)
+        subfolders[:] = sorted(
+            name
+            for name in subfolders
+            if not name.startswith(".") and not _ignored(folder / name, known, is_folder=True)
+        )
+        if known:
+            rules.update(dict.fromkeys((folder / name for name in subfolders), known))
         for name in sorted(names):
-            if not name.startswith("."):
-                yield Path(folder, name)
+            file = folder / name
+            if not name.startswith(".") and not _ignored(file, known, is_folder=False):
+                yield file
+
+
+def _read_rules(folder: Path, listing: Listing) -> _Rules | None:
+    file = folder / IGNORE_FILE
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+        return _Rules(folder, pathspec.GitIgnoreSpec.from_lines(lines))
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        listing.skipped[file] = f"cannot be read as a list of patterns, nothing is ignored: {error}"
+        return None
+
+
+def _ignored(path: Path, rules: Sequence[_Rules], *, is_folder: bool) -> bool:
+    """What the nearest ignore file that speaks of the path says."""
+    verdicts = (rule.verdict(path, is_folder=is_folder) for rule in rules)
+    return next((verdict for verdict in verdicts if verdict is not None), False)
 
 
 def _consider(file: Path, listing: Listing, max_bytes: int) -> None:

@@ -77,6 +77,14 @@ class Snapshot(Database):
             passages.append(Passage(id_, document, start, end, texts[document][start:end]))
         return passages
 
+    def passage_ids(self, documents: Sequence[str]) -> list[int]:
+        """The ids of all passages of these documents, ascending."""
+        return sorted(
+            id_
+            for batch in batches(documents)
+            for (id_,) in self.rows_in("SELECT id FROM passages WHERE document IN", batch)
+        )
+
     def passage_vectors(self, ids: Sequence[int]) -> dict[int, bytes]:
         """The float16 vectors of these passages, by passage id."""
         return {

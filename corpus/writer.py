@@ -15,7 +15,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -30,10 +30,11 @@ from corpus.database import (
     create,
 )
 from corpus.errors import IndexStateError, LockedIndexError, NoIndexError
+from corpus.extract import Columns
 from corpus.records import Document, Passage, Recipe
 from corpus.split import Extent
 
-__all__ = ["FileNotes", "Writer"]
+__all__ = ["FileNotes", "Writer", "locked"]
 
 _LOCK = "lock"
 _STAGING = """
@@ -56,7 +57,13 @@ class FileNotes:
     forgotten: list[Path] = field(default_factory=list)
     """Files that are no longer there, or no longer wanted."""
     roots: list[Path] = field(default_factory=list)
-    """Folders that from now on are roots."""
+    """Files and folders that from now on are followed, also where they were excluded."""
+    unfollowed: list[Path] = field(default_factory=list)
+    """Roots that from now on are none."""
+    excluded: list[Path] = field(default_factory=list)
+    """Files and folders that from now on stay out."""
+    columns: Columns | None = None
+    """Which columns of tables from now on are used; None leaves them as they are."""
 
 
 class Writer(Database):
@@ -91,26 +98,42 @@ class Writer(Database):
         new = None if (folder / DATABASE).exists() else recipe()
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            lock = (folder / _LOCK).open("a+", encoding="utf-8")
         except OSError as error:
-            raise NoIndexError(
-                f"no index can be written at {folder}: {error.strerror};"
-                " choose another folder with --index DIR"
-            ) from error
-        with lock:
-            _acquire(lock, folder, wait_seconds, notify)
+            raise _unwritable(folder, error) from error
+        with locked(folder, wait_seconds=wait_seconds, notify=notify):
             if not (folder / DATABASE).exists():
                 create(folder, new or recipe())
-            connection = connect(folder, read_only=False)
-            try:
-                writer = cls(folder, connection)
-                # What a run that was killed left behind.
-                generations.sweep(folder / GENERATIONS, keep=writer.artefacts.name)
+            with cls._connected(folder) as writer:
                 yield writer
-                # Leaves no log behind, which a reader without rights could not follow.
-                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            finally:
-                connection.close()
+
+    @classmethod
+    @contextmanager
+    def open_existing(
+        cls, folder: Path, *, notify: Callable[[str], None] = lambda _: None
+    ) -> Iterator["Writer"]:
+        """The writer of an index that must be there.
+
+        Raises:
+            NoIndexError: there is none.
+            LockedIndexError: another writer is still at work.
+        """
+        connect(folder, read_only=True).close()
+        with locked(folder, notify=notify), cls._connected(folder) as writer:
+            yield writer
+
+    @classmethod
+    @contextmanager
+    def _connected(cls, folder: Path) -> Iterator["Writer"]:
+        connection = connect(folder, read_only=False)
+        try:
+            writer = cls(folder, connection)
+            # What a run that was killed left behind.
+            generations.sweep(folder / GENERATIONS, keep=writer.artefacts.name)
+            yield writer
+            # Leaves no log behind, which a reader without rights could not follow.
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            connection.close()
 
     def add_vectors(self, vectors: Iterable[tuple[VectorHash, bytes]]) -> None:
         """Keep these vectors at once, whether or not the run comes to its end."""
@@ -127,7 +150,7 @@ class Writer(Database):
     def stage(self, document: Document, passages: Sequence[tuple[Extent, VectorHash]]) -> None:
         """Plan that the document, with these passages, enters the index."""
         self.connection.execute(
-            "INSERT INTO staged_documents VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO staged_documents VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
                 document.id,
                 str(document.source),
@@ -137,7 +160,9 @@ class Writer(Database):
                 document.sha256,
                 document.loader,
                 document.encoding,
+                document.date,
                 json.dumps(document.page_starts),
+                json.dumps(document.line_anchors),
                 time.time(),
             ],
         )
@@ -152,6 +177,14 @@ class Writer(Database):
         """How many passages will enter the index."""
         ((n,),) = self.rows("SELECT count(*) FROM staged_passages")
         return int(n)
+
+    def planned_count(self) -> tuple[int, int]:
+        """How many documents and passages the index will have."""
+        (counts,) = self.rows(
+            "SELECT (SELECT count(*) FROM main.documents WHERE id NOT IN (SELECT id FROM dropped))"
+            " + (SELECT count(*) FROM staged_documents), (SELECT count(*) FROM planned)"
+        )
+        return counts[0], counts[1]
 
     def has_plans(self) -> bool:
         """Whether anything was dropped or staged."""
@@ -236,18 +269,46 @@ class Writer(Database):
     def _note(self, notes: FileNotes) -> None:
         connection = self.connection
         connection.executemany(
-            "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?)",
-            [
-                (str(f.path), f.size, f.mtime_ns, f.sha256, f.loader, f.read_at, f.failure)
-                for f in notes.read
-            ],
+            "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            [(str(file.path), *astuple(file)[1:]) for file in notes.read],
         )
-        connection.executemany(
-            "DELETE FROM files WHERE path = ?", [[str(path)] for path in notes.forgotten]
-        )
-        connection.executemany(
-            "INSERT OR IGNORE INTO roots VALUES (?)", [[str(path)] for path in notes.roots]
-        )
+        for statement, paths in (
+            ("DELETE FROM files WHERE path = ?", notes.forgotten),
+            ("DELETE FROM roots WHERE path = ?", notes.unfollowed),
+            ("INSERT OR IGNORE INTO roots VALUES (?)", notes.roots),
+            ("DELETE FROM exclusions WHERE path = ?", notes.roots),
+            ("INSERT OR IGNORE INTO exclusions VALUES (?)", notes.excluded),
+        ):
+            connection.executemany(statement, [[str(path)] for path in paths])
+        if notes.columns is not None:
+            columns = json.dumps(asdict(notes.columns))
+            connection.execute("UPDATE meta SET value = ? WHERE key = 'columns'", [columns])
+
+
+@contextmanager
+def locked(
+    folder: Path, *, wait_seconds: float = 60.0, notify: Callable[[str], None] = lambda _: None
+) -> Iterator[None]:
+    """Hold the index's lock, as only one process can.
+
+    Raises:
+        NoIndexError: nothing can be written in the folder.
+        LockedIndexError: another process held it all the while.
+    """
+    try:
+        lock = (folder / _LOCK).open("a+", encoding="utf-8")
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    with lock:
+        _acquire(lock, folder, wait_seconds, notify)
+        yield
+
+
+def _unwritable(folder: Path, error: OSError) -> NoIndexError:
+    return NoIndexError(
+        f"no index can be written at {folder}: {error.strerror};"
+        " choose another folder with --index DIR"
+    )
 
 
 def _acquire(

@@ -15,7 +15,7 @@ from embeddings.lexical import LexicalIndex
 from embeddings.search import lexical_folder
 from embeddings.vectors import FLAT_LIMIT, STORED, Floats, Ids, VectorIndex
 
-__all__ = ["build", "damaged"]
+__all__ = ["build", "damage"]
 
 _TOMBSTONES = 0.05
 """BM25 counts deleted passages; past this share the indexes are built afresh."""
@@ -93,14 +93,20 @@ def _gather(
     return np.asarray(ids, dtype=np.int64), stored.astype(np.float32)
 
 
-def damaged(writer: Writer) -> bool:
-    """Whether the current derived indexes are not what was written, or cannot be opened."""
+def damage(writer: Writer) -> list[str]:
+    """What is wrong with the current derived indexes, one sentence each; empty when nothing."""
     folder = writer.artefacts
-    if writer.generation == 0 or generations.verify_files(folder):
-        return True
+    if writer.generation == 0:
+        return ["nothing has been indexed yet"]
+    if found := generations.verify_files(folder):
+        return found
+    passages = writer.count()[1]
     try:
-        VectorIndex.open(folder)
-        LexicalIndex.open(lexical_folder(folder))
-    except DamagedIndexError:
-        return True
-    return False
+        indexes = (VectorIndex.open(folder), LexicalIndex.open(lexical_folder(folder)))
+    except DamagedIndexError as error:
+        return [str(error)]
+    return [
+        f"{type(index).__name__} holds {len(index)} passages where the database has {passages}"
+        for index in indexes
+        if len(index) != passages
+    ]

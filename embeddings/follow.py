@@ -4,25 +4,29 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from corpus.database import IndexedFile, VectorHash
-from corpus.errors import InputError, LoadError
-from corpus.load import LOADER, load
+from corpus.errors import InputError
+from corpus.extract import Columns
+from corpus.load import is_current
+from corpus.records import Document
+from corpus.sandbox import Fingerprint, Limits, ReadFile, Sandbox
 from corpus.scan import Listing, scan
 from corpus.split import split
 from corpus.writer import FileNotes, Writer
-from embeddings.build import build, damaged
+from embeddings.build import build, damage
 from embeddings.encoder import Encoder
 from embeddings.vectors import STORED
 
-__all__ = ["Changes", "update"]
+__all__ = ["Changes", "publish", "remove", "update"]
 
 _EMBED_BATCH = 256
 """How many passages are embedded between two saves of their vectors."""
 _RACY_SECONDS = 2.0
 """A file changed so shortly before it was read may have changed again with the same time stamp."""
+_TAKEN_OUT = "was taken out with `citespan rm`; `citespan index` with this path takes it in again"
 
 
 @dataclass(slots=True)
@@ -35,6 +39,7 @@ class Changes:
     unchanged: int = 0
     failed: dict[Path, str] = field(default_factory=dict)
     skipped: dict[Path, str] = field(default_factory=dict)
+    """Files left out, and parts of files."""
     kept_roots: dict[Path, str] = field(default_factory=dict)
     """Roots that were missing or empty, so that their documents were kept; with the reason."""
     documents: int = 0
@@ -53,14 +58,16 @@ def update(
     *,
     max_bytes: int,
     allow_empty: bool = False,
+    columns: Columns | None = None,
+    dry_run: bool = False,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Changes:
     """Bring the index in line with the files at and under the paths.
 
-    A folder among the paths becomes a root: files that vanish from it leave the
-    index. Without paths the index follows its roots, and the files that were
-    once added by name. A file that cannot be read leaves the index too and is
-    listed in `failed`; it stops nothing else.
+    Each of the paths becomes a root: files that vanish from a folder among them
+    leave the index. Without paths the index follows its roots. A file that
+    cannot be read leaves the index too and is listed in `failed`; it stops
+    nothing else.
 
     Args:
         writer: of the index.
@@ -68,19 +75,91 @@ def update(
         encoder: the one that the index was made with.
         max_bytes: larger files are skipped.
         allow_empty: take the documents of missing and empty roots out of the index.
+        columns: which columns of tables to use from now on; None leaves them as they were.
+        dry_run: find out what there is to do, and change nothing.
         progress: receives a line now and then.
 
     Raises:
         InputError: a path does not exist, or there is nothing to follow.
     """
     started = time.monotonic()
-    run = _Run(writer, encoder, max_bytes, allow_empty, progress)
+    run = _Run(writer, encoder, max_bytes, allow_empty, columns, dry_run, progress)
     run.follow([Path(os.path.abspath(path)) for path in paths])
-    run.publish()
-    run.changes.documents, run.changes.passages = writer.count()
+    if dry_run:
+        run.changes.documents, run.changes.passages = writer.planned_count()
+    else:
+        run.changes.recall = publish(writer, run.notes, progress)
+        run.changes.documents, run.changes.passages = writer.count()
     run.changes.generation = writer.generation
     run.changes.seconds = time.monotonic() - started
     return run.changes
+
+
+def remove(
+    writer: Writer, names: Sequence[str], *, progress: Callable[[str], None] = lambda _: None
+) -> Changes:
+    """Take files out of the index, for as long as they are not added by name again.
+
+    Args:
+        writer: of the index.
+        names: paths of files or folders, there or not, or what else names a document.
+        progress: receives a line now and then.
+
+    Raises:
+        InputError: a name fits nothing in the index, or several documents.
+    """
+    started = time.monotonic()
+    known, roots = writer.files(), set(writer.roots())
+    targets = {_target(writer, name, known, roots) for name in names}
+    changes, notes = Changes(), FileNotes()
+    for path in known:
+        if path in targets or _under(path, targets):
+            writer.drop_documents(path)
+            notes.forgotten.append(path)
+            changes.removed.append(path)
+    notes.unfollowed = [root for root in roots if root in targets or _under(root, targets)]
+    followed = roots.difference(notes.unfollowed)
+    notes.excluded = [target for target in sorted(targets) if _under(target, followed)]
+    changes.recall = publish(writer, notes, progress)
+    changes.documents, changes.passages = writer.count()
+    changes.generation = writer.generation
+    changes.seconds = time.monotonic() - started
+    return changes
+
+
+def _target(writer: Writer, name: str, known: Collection[Path], roots: Collection[Path]) -> Path:
+    """The file or folder that the name names."""
+    path = Path(os.path.abspath(name))
+    if path in roots or path in known or any(path in file.parents for file in known):
+        return path
+    parts = Path(name).parts
+    matching = [file for file in known if parts and file.parts[-len(parts) :] == parts]
+    if len(matching) == 1:
+        return matching[0]
+    document = writer.document(writer.find(name))
+    if document.row is not None:
+        raise InputError(
+            f"{name!r} is row {document.row} of {document.source}; a table is taken out whole:"
+            f" `citespan rm {document.source}`"
+        )
+    return document.source
+
+
+def publish(writer: Writer, notes: FileNotes, progress: Callable[[str], None]) -> float:
+    """Make the plans the next generation, if there are any; the dense index's recall comes back."""
+    afresh = bool(damage(writer))
+    recall = 1.0
+
+    def fill(folder: Path) -> None:
+        nonlocal recall
+        recall = build(writer, folder, afresh=afresh).recall
+
+    if writer.has_plans() or afresh:
+        progress("building the indexes")
+        writer.commit(fill, notes)
+    else:
+        writer.note(notes)
+    return recall
 
 
 class _Run:
@@ -92,66 +171,52 @@ class _Run:
         encoder: Encoder,
         max_bytes: int,
         allow_empty: bool,
+        columns: Columns | None,
+        dry_run: bool,
         progress: Callable[[str], None],
     ) -> None:
         self.changes = Changes()
+        self.notes = FileNotes(columns=columns)
         self._writer = writer
         self._encoder = encoder
         self._max_bytes = max_bytes
         self._allow_empty = allow_empty
+        self._columns = writer.columns if columns is None else columns
+        self._dry_run = dry_run
         self._progress = progress
         self._known = writer.files()
-        self._notes = FileNotes()
         self._recipe = writer.recipe
         self._pending: dict[VectorHash, str] = {}
+        self._would_embed: set[VectorHash] = set()
 
     def follow(self, paths: Sequence[Path]) -> None:
         """Compare what lies at the paths with what is known, and stage the difference."""
         roots = set(self._writer.roots())
         named = self._named(paths, roots)
-        concerned = [path for path in self._known if path in named or _under(path, named)]
+        self.notes.roots = list(paths)
         listing = Listing()
         for path in sorted(named):
             if path.exists():
                 scan(path, listing, max_bytes=self._max_bytes)
-            if path.is_dir():
-                self._notes.roots.append(path)
-        # A known file that no walk meets, being hidden or behind a link, was once named itself.
-        for path in concerned:
-            if path not in listing.files and path not in listing.skipped and path.is_file():
-                scan(path, listing, max_bytes=self._max_bytes)
+        self._leave_excluded_out(listing, named)
 
-        self.changes.kept_roots = self._lost(named & {*roots, *self._notes.roots}, listing)
+        self.changes.kept_roots = self._lost(named, listing)
         self.changes.failed.update(listing.unlisted)
         self.changes.skipped.update(listing.skipped)
         unknown = {*self.changes.kept_roots, *listing.unlisted}
-        for path in concerned:
-            if path not in listing.files and not _under(path, unknown):
+        for path in self._known:
+            concerned = not paths or path in named or _under(path, named)
+            gone = path not in listing.files and path not in unknown and not _under(path, unknown)
+            if concerned and gone:
                 self._writer.drop_documents(path)
-                self._notes.forgotten.append(path)
+                self.notes.forgotten.append(path)
                 self.changes.removed.append(path)
-        for number, (path, status) in enumerate(sorted(listing.files.items()), 1):
-            self._visit(path, status)
-            if number % 100 == 0:
-                self._progress(f"read {number:,} of {len(listing.files):,} files")
+        self._read(sorted(listing.files.items()))
         self._embed()
 
-    def publish(self) -> None:
-        """Make what was staged the next generation, if there is anything new."""
-        afresh = damaged(self._writer)
-
-        def fill(folder: Path) -> None:
-            self.changes.recall = build(self._writer, folder, afresh=afresh).recall
-
-        if self._writer.has_plans() or afresh:
-            self._progress("building the indexes")
-            self._writer.commit(fill, self._notes)
-        else:
-            self._writer.note(self._notes)
-
     def _named(self, paths: Sequence[Path], roots: set[Path]) -> set[Path]:
-        """What to look at: the paths, or everything known, with the roots that lie within."""
-        if not paths and not roots and not self._known:
+        """What to look at: the paths, or the roots, with the roots that lie within."""
+        if not paths and not roots:
             raise InputError(
                 f"the index at {self._writer.folder} has no roots yet; name a file or folder:"
                 " `citespan index PATH`"
@@ -159,18 +224,30 @@ class _Run:
         for path in paths:
             if not path.exists() and path not in self._known and path not in roots:
                 raise InputError(f"{path} does not exist; nothing was changed")
-        named = set(paths) or {*roots, *self._known}
+        named = set(paths) or roots
         return named | {root for root in roots if _under(root, named)}
 
-    def _lost(self, roots: set[Path], listing: Listing) -> dict[Path, str]:
+    def _leave_excluded_out(self, listing: Listing, named: set[Path]) -> None:
+        """Take from the listing what was taken out of the index, unless it is named itself."""
+        excluded = set(self._writer.exclusions()) - named
+        for path in list(listing.files):
+            nearest = next((p for p in (path, *path.parents) if p in excluded or p in named), None)
+            if nearest in excluded:
+                assert nearest is not None
+                del listing.files[path]
+                listing.skipped[nearest] = _TAKEN_OUT
+
+    def _lost(self, named: set[Path], listing: Listing) -> dict[Path, str]:
         """Roots under which nothing is left of what was, with what to tell the user."""
         if self._allow_empty:
             return {}
         lost = {}
-        for root in roots:
-            kept = sum(root in file.parents for file in self._known)
-            if not kept or any(root in file.parents for file in listing.files):
+        for root in named:
+            kept = sum(root == file or root in file.parents for file in self._known)
+            if not kept or any(root == file or root in file.parents for file in listing.files):
                 continue
+            if root in self._known and root.parent.is_dir():
+                continue  # A single file may go.
             what = "is suddenly empty" if root.is_dir() else "is missing, or is no folder any more"
             lost[root] = (
                 f"{root} {what}; its {kept} files were kept in the index."
@@ -178,59 +255,97 @@ class _Run:
             )
         return lost
 
-    def _visit(self, path: Path, status: os.stat_result) -> None:
-        known = self._known.get(path)
-        if known and _same_status(known, status):
-            self._unchanged(known)
+    def _read(self, files: Sequence[tuple[Path, os.stat_result]]) -> None:
+        """Stage what the files hold, where it is not what is known of them."""
+        to_read: list[tuple[Path, Fingerprint | None]] = []
+        for path, status in files:
+            known = self._known.get(path)
+            if known and self._same_status(known, status):
+                self._unchanged(known)
+            else:
+                before = Fingerprint(known.sha256, known.loader) if known else None
+                to_read.append((path, before))
+        if not to_read:
             return
-        file = _fingerprint(path, status)
-        if known and file.failure is None and _same_content(known, file):
-            self._notes.read.append(replace(file, failure=known.failure))
-            self._unchanged(known)
-            return
+        limits = Limits(file_bytes=self._max_bytes)
+        with Sandbox(limits=limits, columns=self._columns) as sandbox:
+            for number, file in enumerate(sandbox.read_all(to_read), 1):
+                self._take(file)
+                if number % 20 == 0:
+                    self._progress(f"read {number:,} of {len(to_read):,} files")
 
+    def _take(self, file: ReadFile) -> None:
+        known = self._known.get(file.path)
+        same = known if file.outcome == "same" else None
+        self.notes.read.append(
+            IndexedFile(
+                file.path,
+                file.size,
+                file.mtime_ns,
+                file.sha256,
+                file.loader,
+                file.read_at,
+                failure=same.failure if same else file.reason,
+                note=same.note if same else file.note,
+            )
+        )
+        if same:
+            self._unchanged(same)
+            return
         if known:
-            self._writer.drop_documents(path)
-        if file.failure is None:
-            try:
-                self._stage(path)
-            except LoadError as error:
-                file = replace(file, failure=str(error))
-        self._notes.read.append(file)
-        if file.failure is not None:
-            self.changes.failed[path] = file.failure
-        elif known and known.failure is None:
-            self.changes.changed.append(path)
+            self._writer.drop_documents(file.path)
+        if file.reason is not None:
+            self.changes.failed[file.path] = file.reason
+            return
+        for document in file.documents:
+            self._stage(document)
+        if file.note is not None:
+            self.changes.skipped[file.path] = file.note
+        if known and known.failure is None:
+            self.changes.changed.append(file.path)
         else:
-            self.changes.added.append(path)
+            self.changes.added.append(file.path)
 
     def _unchanged(self, known: IndexedFile) -> None:
-        if known.failure is None:
-            self.changes.unchanged += 1
-        else:
+        if known.failure is not None:
             self.changes.failed[known.path] = known.failure
+            return
+        self.changes.unchanged += 1
+        if known.note is not None:
+            self.changes.skipped[known.path] = known.note
 
-    def _stage(self, path: Path) -> None:
+    def _same_status(self, known: IndexedFile, status: os.stat_result) -> bool:
+        """Whether the file is so surely the one that was read that it need not be opened."""
+        if not known.sha256:
+            return False  # It could not be read at all; what changed may have left no trace.
+        same = (known.size, known.mtime_ns) == (status.st_size, status.st_mtime_ns)
+        at_rest = known.read_at - known.mtime_ns / 1e9 > _RACY_SECONDS
+        return same and at_rest and is_current(known.loader, self._columns)
+
+    def _stage(self, document: Document) -> None:
         recipe = self._recipe
-        for document in load(path):
-            extents = split(
-                document.text,
-                self._encoder.tokenizer,
-                max_tokens=recipe.passage_tokens,
-                overlap_tokens=recipe.overlap_tokens,
-            )
-            texts = [document.text[start:end] for start, end in extents]
-            hashes = [_vector_hash(self._encoder, text) for text in texts]
-            self._writer.stage(document, list(zip(extents, hashes, strict=True)))
-            self._pending.update(zip(hashes, texts, strict=True))
-            if len(self._pending) >= _EMBED_BATCH:
-                self._embed()
+        extents = split(
+            document.text,
+            self._encoder.tokenizer,
+            max_tokens=recipe.passage_tokens,
+            overlap_tokens=recipe.overlap_tokens,
+        )
+        texts = [document.text[start:end] for start, end in extents]
+        hashes = [_vector_hash(self._encoder, text) for text in texts]
+        self._writer.stage(document, list(zip(extents, hashes, strict=True)))
+        self._pending.update(zip(hashes, texts, strict=True))
+        if len(self._pending) >= _EMBED_BATCH:
+            self._embed()
 
     def _embed(self) -> None:
         """Give every pending text a stored vector; those that have one cost nothing."""
         stored = self._writer.vectors(self._pending)
         missing = [(hash_, text) for hash_, text in self._pending.items() if hash_ not in stored]
         self._pending.clear()
+        if self._dry_run:
+            self._would_embed.update(hash_ for hash_, _ in missing)
+            self.changes.embedded = len(self._would_embed)
+            return
         for low in range(0, len(missing), _EMBED_BATCH):
             batch = missing[low : low + _EMBED_BATCH]
             vectors = self._encoder.encode_passages([text for _, text in batch])
@@ -245,32 +360,6 @@ class _Run:
 def _vector_hash(encoder: Encoder, text: str) -> VectorHash:
     key = f"{encoder.identity.sha256}\0{encoder.passage_prompt}\0{text}"
     return hashlib.blake2b(key.encode(), digest_size=16).digest()
-
-
-def _fingerprint(path: Path, status: os.stat_result) -> IndexedFile:
-    """What tells whether the file has changed since; its failure, when it cannot be read."""
-    read_at = time.time()
-    sha256, failure = "", None
-    try:
-        with path.open("rb") as stream:
-            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        failure = f"cannot be read: {error.strerror}"
-    return IndexedFile(path, status.st_size, status.st_mtime_ns, sha256, LOADER, read_at, failure)
-
-
-def _same_content(known: IndexedFile, file: IndexedFile) -> bool:
-    return (known.sha256, known.loader) == (file.sha256, file.loader)
-
-
-def _same_status(known: IndexedFile, status: os.stat_result) -> bool:
-    if not known.sha256:
-        return False  # It could not be read at all; what changed may have left no trace in these.
-    return (known.size, known.mtime_ns, known.loader) == (
-        status.st_size,
-        status.st_mtime_ns,
-        LOADER,
-    ) and known.read_at - known.mtime_ns / 1e9 > _RACY_SECONDS
 
 
 def _under(path: Path, folders: Collection[Path]) -> bool:

@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,8 +79,11 @@ class LexicalIndex:
         self._index.reload()
         self._searcher = self._index.searcher()
 
-    def search(self, question: str, k: int) -> Scored:
-        """The `k` passages with the highest BM25 score; only those that share a word."""
+    def search(self, question: str, k: int, within: Sequence[int] | None = None) -> Scored:
+        """The `k` passages with the highest BM25 score; only those that share a word.
+
+        With `within`, passages with these ids alone; how rare a word is counts in all.
+        """
         import tantivy
 
         k = min(k, len(self))
@@ -94,6 +97,14 @@ class LexicalIndex:
                 for word in words
             ]
         )
+        if within is not None:
+            chosen = tantivy.Query.term_set_query(schema, "id", within)
+            query = tantivy.Query.boolean_query(
+                [
+                    (tantivy.Occur.Must, query),
+                    (tantivy.Occur.Must, tantivy.Query.const_score_query(chosen, 0.0)),
+                ]
+            )
         hits = self._searcher.search(query, limit=k + _TIES, count=False).hits
         ids = self._searcher.fast_field_values("id", [address for _, address in hits])
         scored = [(int(id_ or 0), float(score)) for id_, (score, _) in zip(ids, hits, strict=True)]

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from corpus.cores import cores
 from corpus.errors import ExportError, ModelError
 from corpus.records import ModelIdentity
 
@@ -35,9 +36,11 @@ if TYPE_CHECKING:
 __all__ = [
     "ExportedModel",
     "ModelSource",
+    "Role",
     "TokenSequence",
     "export",
     "identify",
+    "is_exported",
     "user_cache",
 ]
 
@@ -174,11 +177,6 @@ class ExportedModel:
         return outputs
 
 
-def _cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def export(
     source: ModelSource,
     role: Role,
@@ -205,12 +203,8 @@ def export(
         ExportError: its architecture cannot be exported.
     """
     weights = _weights(source)
-    status = weights.stat()
-    key = json.dumps(
-        [_FORMAT, role, precision, str(weights.resolve()), status.st_size, status.st_mtime_ns]
-    )
-    name = f"{role}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
-    workers = workers or _cores()
+    name = _export_name(weights, role, precision)
+    workers = workers or cores()
     caches = [user_cache() / "models", *([fallback / "models"] if fallback else [])]
     for cache in caches:
         if found := _opened(cache / name, workers):
@@ -231,6 +225,20 @@ def export(
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     return ExportedModel(cache / name, workers)
+
+
+def is_exported(source: ModelSource, role: Role, precision: Precision = "int8") -> bool:
+    """Whether the model's export lies in the user's cache."""
+    name = _export_name(_weights(source), role, precision)
+    return _opened(user_cache() / "models" / name, workers=1) is not None
+
+
+def _export_name(weights: Path, role: Role, precision: Precision) -> str:
+    status = weights.stat()
+    key = json.dumps(
+        [_FORMAT, role, precision, str(weights.resolve()), status.st_size, status.st_mtime_ns]
+    )
+    return f"{role}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
 
 
 def _opened(folder: Path, workers: int) -> ExportedModel | None:

@@ -1,5 +1,6 @@
 """Hybrid search: dense and lexical, fused into one total order."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -61,12 +62,16 @@ class Search:
             LexicalIndex.open(lexical_folder(folder)),
         )
 
-    def search(self, question: str, k: int) -> list[Hit]:
-        """The `k` best passages for the question, best first; fewer where there are fewer."""
+    def search(self, question: str, k: int, documents: Sequence[str] | None = None) -> list[Hit]:
+        """The `k` best passages for the question, best first; fewer where there are fewer.
+
+        With `documents`, those of the documents with these ids.
+        """
+        within = None if documents is None else self._snapshot.passage_ids(documents)
         depth = max(_DEPTH, k)
         query = self._encoder.encode_queries([question])[0]
-        dense = self._vectors.search(query, depth, self._snapshot.passage_vectors)
-        lexical = self._lexical.search(question, depth)
+        dense = self._vectors.search(query, depth, self._snapshot.passage_vectors, within)
+        lexical = self._lexical.search(question, depth, within)
         # A passage that only the words found gets its dense score too, from its stored vector.
         known = {id_ for id_, _ in dense}
         others = [id_ for id_, _ in lexical if id_ not in known]

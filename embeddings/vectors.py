@@ -112,7 +112,11 @@ class VectorIndex:
         self._index.add_with_ids(vectors, ids)
 
     def search(
-        self, query: Floats, k: int, stored: Callable[[Sequence[int]], dict[int, bytes]]
+        self,
+        query: Floats,
+        k: int,
+        stored: Callable[[Sequence[int]], dict[int, bytes]],
+        within: Sequence[int] | None = None,
     ) -> Scored:
         """The `k` passages with the highest inner product, or all where there are fewer.
 
@@ -120,14 +124,25 @@ class VectorIndex:
             query: shape (dim,), float32.
             k: how many.
             stored: gives the stored vectors of passages, by id.
+            within: ids of the passages to choose among; None means all.
         """
-        wanted = min(len(self), k + _SLACK if self.exact else k * _OVERFETCH)
+        among = len(self) if within is None else len(within)
+        wanted = min(among, k + _SLACK if self.exact else k * _OVERFETCH)
         if wanted == 0:
             return []
-        _, found = self._index.search(query[None, :], wanted)
+        restriction = None if within is None else self._restriction(within)
+        _, found = self._index.search(query[None, :], wanted, params=restriction)
         # FAISS pads with id -1 where it finds fewer.
         candidates = [id_ for id_ in found[0].tolist() if id_ >= 0]
         return inner_products(query, stored(candidates))[:k]
+
+    def _restriction(self, within: Sequence[int]) -> Any:
+        """FAISS's own form of "only these passages"; every list is then looked into."""
+        import faiss
+
+        parameters: Any = faiss.SearchParameters if self.exact else faiss.SearchParametersIVF
+        chosen = faiss.IDSelectorBatch(np.asarray(within, dtype=np.int64))
+        return parameters(sel=chosen, **({} if self.exact else {"nprobe": self._index.nlist}))
 
 
 def inner_products(query: Floats, stored: dict[int, bytes]) -> Scored:

@@ -8,12 +8,15 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from corpus.errors import CitespanError, InputError, RootError
+from corpus.extract import DEFAULT_COLUMNS, Columns
 
 if TYPE_CHECKING:
     from corpus.store import Snapshot
@@ -70,6 +73,18 @@ Models = Annotated[
         " encoder/ and reader/.",
     ),
 ]
+TextColumns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--text-column",
+        metavar="NAME",
+        help="Make documents of this column of CSV and JSON lines; repeatable [default: all].",
+    ),
+]
+TitleColumn = Annotated[
+    str | None,
+    typer.Option("--title-column", metavar="NAME", help="Take rows' titles from this column."),
+]
 MaxFileMb = Annotated[
     float, typer.Option("--max-file-mb", min=0, max=1e6, help="Skip larger files.")
 ]
@@ -108,6 +123,11 @@ def index(
         bool, typer.Option(help="Drop the documents of roots that are missing or empty.")
     ] = False,
     max_file_mb: MaxFileMb = 64,
+    text_column: TextColumns = None,
+    title_column: TitleColumn = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would change, and change nothing.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Bring the index in line with these files, or with its roots.
@@ -116,12 +136,22 @@ def index(
     """
     named = [*(paths or []), *_documents(docs, sample)]
     folder = _index_folder(index, docs, sample, models)
-    changes = _index(folder, named, models, max_file_mb, allow_empty)
+    changes = _index(
+        folder,
+        named,
+        models,
+        max_bytes=int(max_file_mb * 2**20),
+        allow_empty=allow_empty,
+        columns=_columns(text_column, title_column),
+        dry_run=dry_run,
+    )
     if as_json:
         _print_json(_changes_json(changes))
     else:
         _print_failures(changes)
-        _print_changes(changes, folder)
+        if dry_run:
+            _print_files(changes)
+        _print_changes(changes, folder, dry_run=dry_run)
     _require_success(changes, strict=strict)
 
 
@@ -136,6 +166,12 @@ def ask(
     read: Annotated[int, typer.Option(min=1, max=1000, help="How many passages to read.")] = 10,
     min_confidence: Annotated[
         float | None, typer.Option(min=0, max=1, help="Answer from this confidence on.")
+    ] = None,
+    within: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--in", metavar="PATH", help="Ask only this file, folder or document; repeatable."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -158,7 +194,13 @@ def ask(
     with Pipeline.open(folder, models=models) as pipeline:
 
         def answer(text: str) -> Any:
-            return pipeline.ask(text, answers=answers, read=read, min_confidence=min_confidence)
+            return pipeline.ask(
+                text,
+                answers=answers,
+                read=read,
+                min_confidence=min_confidence,
+                within=within or (),
+            )
 
         if question == "-":
             _answer_lines(lambda line: render.as_json(answer(line)))
@@ -179,7 +221,7 @@ def list_(index: Index = None, as_json: Json = False) -> None:
 
     Example: citespan list --json
     """
-    from qa.render import printable
+    from qa.render import printable, short
 
     with _snapshot(index) as snapshot:
         summaries = snapshot.summaries()
@@ -191,6 +233,9 @@ def list_(index: Index = None, as_json: Json = False) -> None:
                     "title": summary.title,
                     "source": str(summary.source),
                     "row": summary.row,
+                    "type": summary.kind,
+                    "date": summary.date,
+                    "pages": summary.pages,
                     "passages": summary.passages,
                     "indexed_at": summary.indexed_at,
                 }
@@ -198,11 +243,94 @@ def list_(index: Index = None, as_json: Json = False) -> None:
             ]
         )
         return
+    typer.echo(f"{'id':<16}  {'type':<8}  pages  passages  {'indexed':<16}  title (source)")
     for summary in summaries:
+        indexed = datetime.fromtimestamp(summary.indexed_at).strftime("%Y-%m-%d %H:%M")
+        row = f", row {summary.row}" if summary.row is not None else ""
         typer.echo(
-            f"{summary.id}  {summary.passages:>6} passages  {printable(summary.title)}"
-            f"  ({printable(str(summary.source))})"
+            f"{summary.id}  {summary.kind:<8}  {summary.pages or '':>5}  {summary.passages:>8}"
+            f"  {indexed}  {printable(summary.title)} ({printable(short(summary.source))}{row})"
         )
+
+
+@app.command()
+def rm(
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="NAME...", help="Files, folders, or what else names a document."),
+    ],
+    index: Index = None,
+    as_json: Json = False,
+) -> None:
+    """Take documents out of the index; they stay out until they are indexed by name again.
+
+    Example: citespan rm reports/draft.pdf
+    """
+    from qa.indexing import remove_files
+
+    folder = _index_folder(index, None, False, None)
+    with _progress() as progress:
+        changes = remove_files(folder, names, progress=progress)
+    if as_json:
+        _print_json(_changes_json(changes))
+    else:
+        _print_files(changes)
+        _print_changes(changes, folder)
+
+
+@app.command()
+def doctor(
+    index: Index = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Mend the documents' own records too, after a backup.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Check the index; what can be made again from its documents is made again.
+
+    Exit code 0 when it is whole or was mended, 1 when something is left to do.
+
+    Example: citespan doctor
+    """
+    from qa.doctor import examine
+    from qa.render import printable
+
+    folder = _index_folder(index, None, False, None)
+    with _progress() as progress:
+        report = examine(folder, repair=repair, progress=progress)
+    if as_json:
+        _print_json([asdict(finding) for finding in report])
+    else:
+        for finding in report:
+            typer.echo(f"{finding.state:<7} {finding.part:<8} {printable(finding.message)}")
+    if any(finding.state == "damaged" for finding in report):
+        raise typer.Exit(EXIT_ERROR)
+
+
+@app.command()
+def models(
+    models: Models = None,
+    as_json: Json = False,
+) -> None:
+    """List the models, which of them are here, and the hashes of their weights.
+
+    Example: citespan models
+    """
+    from qa.model_list import describe
+
+    described = describe(models)
+    if as_json:
+        _print_json([asdict(model) for model in described])
+        return
+    for model in described:
+        typer.echo(
+            f"{model.preset:<12}  {model.role:<7}  {model.state:<9}  {model.name}"
+            + (f"  sha256 {model.sha256}" if model.sha256 else "")
+        )
+        if model.state == "altered":
+            typer.echo(f"{'':<12}  expected sha256 {model.expected_sha256}")
+    if any(model.state == "altered" for model in described):
+        raise typer.Exit(EXIT_ERROR)
 
 
 @app.command()
@@ -227,6 +355,8 @@ def show(
                 "sha256": found.sha256,
                 "loader": found.loader,
                 "encoding": found.encoding,
+                "date": found.date,
+                "page_starts": found.page_starts,
                 "text": found.text,
             }
         )
@@ -242,6 +372,8 @@ def show(
 @app.command()
 def verify(
     file: Annotated[Path, typer.Argument(help="Answers saved by `ask --json`.")],
+    text_column: TextColumns = None,
+    title_column: TitleColumn = None,
     as_json: Json = False,
 ) -> None:
     """Check saved answers against the files as they are now.
@@ -254,7 +386,8 @@ def verify(
     from qa.verify import read_citations
     from qa.verify import verify as check
 
-    report = check(read_citations(file))
+    columns = _columns(text_column, title_column) or DEFAULT_COLUMNS
+    report = check(read_citations(file), columns)
     if as_json:
         _print_json(report)
     else:
@@ -360,20 +493,17 @@ def _index(
     folder: Path,
     paths: list[Path],
     models: str | None,
-    max_file_mb: float = 64,
-    allow_empty: bool = False,
+    **options: Any,
 ) -> "Changes":
     from qa.indexing import index_files
 
     with _progress() as progress:
-        return index_files(
-            folder,
-            paths,
-            models=models,
-            max_bytes=int(max_file_mb * 2**20),
-            allow_empty=allow_empty,
-            progress=progress,
-        )
+        return index_files(folder, paths, models=models, progress=progress, **options)
+
+
+def _columns(text: list[str] | None, title: str | None) -> Columns | None:
+    """The columns named; None where none are."""
+    return Columns(tuple(text or ()), title) if text or title else None
 
 
 @contextmanager
@@ -444,9 +574,24 @@ def _require_success(changes: "Changes", *, strict: bool) -> None:
         raise InputError(f"{len(trouble)} of the files could not be read, such as {path}: {reason}")
 
 
-def _print_changes(changes: "Changes", folder: Path) -> None:
+def _print_files(changes: "Changes") -> None:
+    """One line for each file that comes, changes or goes."""
     from qa.render import printable
 
+    for what, paths in (
+        ("added", changes.added),
+        ("changed", changes.changed),
+        ("removed", changes.removed),
+    ):
+        for path in sorted(paths):
+            typer.echo(f"{what}: {printable(str(path))}")
+
+
+def _print_changes(changes: "Changes", folder: Path, *, dry_run: bool = False) -> None:
+    from qa.render import printable
+
+    if dry_run:
+        typer.echo("nothing was changed; without --dry-run it would be:")
     typer.echo(
         f"{len(changes.added)} added, {len(changes.changed)} changed,"
         f" {len(changes.removed)} removed, {changes.unchanged} unchanged,"

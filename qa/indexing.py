@@ -3,19 +3,23 @@
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import corpus
+from corpus.database import DATABASE
 from corpus.errors import InputError
+from corpus.extract import Columns
 from corpus.records import ModelIdentity, Recipe
 from corpus.writer import Writer
 from embeddings.encoder import Encoder, open_encoder
-from embeddings.follow import Changes, update
+from embeddings.follow import Changes, remove, update
 from embeddings.runtime import export, user_cache
 from qa.settings import default_recipe, model_pair
 
-__all__ = ["MAX_FILE_BYTES", "SAMPLE", "index_files", "own_index"]
+__all__ = ["MAX_FILE_BYTES", "SAMPLE", "index_files", "own_index", "remove_files"]
 
 MAX_FILE_BYTES = 64 * 2**20
 SAMPLE = Path(corpus.__file__).parent / "sample"
@@ -29,6 +33,8 @@ def index_files(
     models: str | None = None,
     max_bytes: int = MAX_FILE_BYTES,
     allow_empty: bool = False,
+    columns: Columns | None = None,
+    dry_run: bool = False,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Changes:
     """What `citespan index` does; see `embeddings.follow.update`.
@@ -40,6 +46,8 @@ def index_files(
             index remembers its own; naming others is refused.
         max_bytes: larger files are skipped.
         allow_empty: let go of the documents of missing and empty roots.
+        columns: which columns of tables to use from now on; None leaves them as they were.
+        dry_run: find out what there is to do, and change nothing.
         progress: receives a line now and then.
 
     Raises:
@@ -59,7 +67,10 @@ def index_files(
         encoder, reader = load(models or "bundled")
         return default_recipe(models or "bundled", encoder.identity, reader)
 
-    with Writer.open(folder, recipe, notify=progress) as writer:
+    with ExitStack() as stack:
+        if dry_run and not (folder / DATABASE).exists():
+            folder = Path(stack.enter_context(TemporaryDirectory(prefix="citespan-")))
+        writer = stack.enter_context(Writer.open(folder, recipe, notify=progress))
         encoder, reader = load(models or writer.recipe.models)
         writer.require_models(encoder=encoder.identity, reader=reader)
         return update(
@@ -68,8 +79,22 @@ def index_files(
             encoder,
             max_bytes=max_bytes,
             allow_empty=allow_empty,
+            columns=columns,
+            dry_run=dry_run,
             progress=progress,
         )
+
+
+def remove_files(
+    folder: Path, names: Sequence[str], *, progress: Callable[[str], None] = lambda _: None
+) -> Changes:
+    """What `citespan rm` does; see `embeddings.follow.remove`.
+
+    Raises:
+        NoIndexError: there is no index in the folder.
+    """
+    with Writer.open_existing(folder, notify=progress) as writer:
+        return remove(writer, names, progress=progress)
 
 
 def _check_path(path: Path) -> None:

@@ -183,6 +183,7 @@ class Pipeline:
         answers: int = 5,
         read: int = 10,
         min_confidence: float | None = None,
+        within: Sequence[str] = (),
     ) -> Result:
         """What the documents say to the question.
 
@@ -191,13 +192,16 @@ class Pipeline:
             answers: how many answers to return, at most.
             read: how many passages to read.
             min_confidence: the threshold in [0, 1] instead of the fitted one.
+            within: paths of files and folders, or what else names documents; these alone
+                are asked. Empty means all.
 
         Raises:
-            InputError: the question is blank, or a number makes no sense.
+            InputError: the question is blank, a number makes no sense, or a name fits nothing.
         """
         question = _checked(question, answers, read, min_confidence)
+        documents = sorted({id_ for name in within for id_ in self._snapshot.find_all(name)})
         started = time.perf_counter()
-        hits = self._search.search(question, read)
+        hits = self._search.search(question, read, documents if within else None)
         searched = time.perf_counter()
         spans = self.spans(question, hits)
         found = tuple(self._answer(group) for group in _grouped(spans)[:answers])
@@ -266,7 +270,7 @@ class Pipeline:
         )
 
     def _is_markdown(self, document_id: str) -> bool:
-        return self._document(document_id).source.suffix.lower() in {".md", ".markdown"}
+        return self._document(document_id).loader.startswith("markdown/")
 
     def _answer(self, group: Sequence[Span]) -> Answer:
         best = group[0]

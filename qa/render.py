@@ -8,7 +8,7 @@ from typing import Any
 
 from qa.pipeline import Answer, Citation, Result
 
-__all__ = ["as_json", "as_text", "harmless", "printable"]
+__all__ = ["as_json", "as_text", "harmless", "printable", "short"]
 
 _BOLD, _DIM, _MARK, _PLAIN = "\033[1m", "\033[2m", "\033[1;7m", "\033[0m"
 _NEAREST = 3
@@ -109,7 +109,7 @@ def _marked(citation: Citation, colour: bool) -> str:
 
 def _place(citation: Citation) -> str:
     parts = [
-        printable(_short(Path(citation.source))),
+        printable(short(Path(citation.source))),
         *([f"page {citation.page}"] if citation.page is not None else []),
         *([f"line {citation.line}"] if citation.line is not None else []),
         f"characters {citation.start}-{citation.end}",
@@ -117,7 +117,7 @@ def _place(citation: Citation) -> str:
     return ", ".join(parts)
 
 
-def _short(path: Path) -> str:
+def short(path: Path) -> str:
     """The path as one would type it here."""
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from corpus.errors import InputError, LoadError
-from corpus.load import load
-from corpus.records import Document
+from corpus.errors import InputError
+from corpus.extract import DEFAULT_COLUMNS, Columns
+from corpus.sandbox import Limits, ReadFile, Sandbox
 from corpus.split import sentence_around
 
 __all__ = ["Status", "read_citations", "verify"]
@@ -16,6 +16,8 @@ __all__ = ["Status", "read_citations", "verify"]
 Status: TypeAlias = Literal["unchanged", "moved", "changed", "missing", "reader-changed"]
 
 _HOW_TO_SAVE = "save answers with `citespan ask QUESTION --json`"
+_MAX_FILE_BYTES = 2**31
+"""An index may have been told to take larger files than is usual."""
 _KEYS = {
     "document": str,
     "source": str,
@@ -28,16 +30,24 @@ _KEYS = {
 }
 
 
-def verify(citations: list[dict[str, Any]]) -> dict[str, Any]:
+def verify(citations: list[dict[str, Any]], columns: Columns = DEFAULT_COLUMNS) -> dict[str, Any]:
     """Each citation with its `status`, and how many there are of each.
 
     `unchanged`: the same characters stand at the same offsets. `moved`: not
     there, but the quote within its whole sentence stands elsewhere, at the added
     `start_now` and `end_now`. `reader-changed`: the file's bytes are the same
     but today's loader makes another text of them. `missing`: the file, or its
-    row, is gone. `changed`: everything else.
+    row, is gone. `changed`: everything else. Where a file cannot be read, the
+    added `reason` says why.
+
+    Args:
+        citations: as `read_citations` gives them.
+        columns: which columns of tables were used when the answers were saved.
     """
-    loaded: dict[Path, list[Document] | str] = {}
+    sources = sorted({Path(citation["source"]) for citation in citations})
+    with Sandbox(columns=columns, limits=Limits(file_bytes=_MAX_FILE_BYTES)) as sandbox:
+        files = sandbox.read_all((source, None) for source in sources if _may_be_read(source))
+        loaded = {file.path: file for file in files}
     checked = [{**citation, **_check(citation, loaded)} for citation in citations]
     counts: dict[str, int] = {}
     for citation in checked:
@@ -121,35 +131,36 @@ def _citations(saved: Any) -> Iterator[Any]:
             )
 
 
-def _check(citation: dict[str, Any], loaded: dict[Path, list[Document] | str]) -> dict[str, Any]:
-    source = Path(citation["source"])
-    if source not in loaded:
-        loaded[source] = _load(source)
-    documents = loaded[source]
-    if isinstance(documents, str):
-        return {"status": "changed", "reason": documents}
-    document = next((d for d in documents if d.id == citation["document"]), None)
-    if document is None:
+def _may_be_read(source: Path) -> bool:
+    """Whether there is a file, as far as can be seen."""
+    try:
+        return source.is_file()
+    except OSError:
+        return True  # Reading it will say what the matter is.
+
+
+def _check(citation: dict[str, Any], loaded: dict[Path, ReadFile]) -> dict[str, Any]:
+    file = loaded.get(Path(citation["source"]))
+    if file is None:
         return {"status": "missing"}
+    same_file = file.sha256 == citation["sha256"]
+    if file.reason is not None:
+        return {
+            "status": "reader-changed" if same_file else "changed",
+            "reason": f"{file.path} {file.reason}",
+        }
+    document = next((d for d in file.documents if d.id == citation["document"]), None)
+    if document is None:
+        return {"status": "reader-changed" if same_file else "missing"}
     start, quote = citation["start"], citation["quote"]
     if document.text[start : citation["end"]] == quote:
         return {"status": "unchanged"}
-    if document.sha256 == citation["sha256"]:
+    if same_file:
         return {"status": "reader-changed"}
     start_now = _moved_to(document.text, citation)
     if start_now is None:
         return {"status": "changed"}
     return {"status": "moved", "start_now": start_now, "end_now": start_now + len(quote)}
-
-
-def _load(source: Path) -> list[Document] | str:
-    """The file's documents, none where it is gone; a sentence where it is no longer readable."""
-    try:
-        return load(source) if source.is_file() else []
-    except LoadError as error:
-        return f"{source} {error}"
-    except OSError as error:
-        return f"{source} cannot be read: {error.strerror}"
 
 
 def _moved_to(text: str, citation: dict[str, Any]) -> int | None:

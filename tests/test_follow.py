@@ -4,11 +4,13 @@ import os
 import shutil
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Indexer, ToyEncoder
 
-from corpus.errors import InputError
+from corpus.errors import InputError, LoadError
+from corpus.sandbox import ReadFile, _Worker
 from corpus.store import Snapshot
 from embeddings.search import Search
 
@@ -154,7 +156,7 @@ def test_an_unreadable_file_stops_nothing(toy_index: Indexer, docs: Path, tmp_pa
     (docs / "long.txt").write_bytes(b"\x89PNG now an image")
     (docs / "good.txt").write_text("A good file.")
     changes = toy_index(docs)
-    assert changes.failed == {docs / "long.txt": "is a PNG image, which this version does not read"}
+    assert changes.failed == {docs / "long.txt": "is a PNG image"}
     assert [p.name for p in changes.added] == ["good.txt"]
     assert titles(tmp_path) == ["good", "Short"], "its old passages left the index"
     assert list(toy_index(docs).failed) == [docs / "long.txt"], "it is still said"
@@ -300,15 +302,15 @@ def test_a_file_once_unreadable_is_tried_again(
     toy_index: Indexer, docs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     age(docs)
-    opened = Path.open
+    read = _Worker.read
 
-    def refuse(self: Path, *arguments: str, **options: str) -> object:
-        if self.name == "long.txt":
-            raise PermissionError(13, "Permission denied")
-        return opened(self, *arguments, **options)
+    def refuse(self: _Worker, path: Path, *arguments: Any) -> ReadFile:
+        if path.name == "long.txt":
+            raise LoadError("cannot be read: Permission denied")
+        return read(self, path, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "open", refuse)
+        patch.setattr(_Worker, "read", refuse)
         assert list(toy_index(docs).failed.values()) == ["cannot be read: Permission denied"]
     changes = toy_index(docs)
     assert (changes.added, changes.failed) == ([docs / "long.txt"], {})

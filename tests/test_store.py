@@ -373,7 +373,7 @@ def test_another_schema_is_refused(toy_index: Indexer, docs: Path, tmp_path: Pat
     connection = sqlite3.connect(folder_of(tmp_path) / "index.sqlite")
     connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(RecipeError, match="schema 99, this version reads 1"):
+    with pytest.raises(RecipeError, match="schema 99, this version reads 2"):
         Snapshot.open(folder_of(tmp_path))
 
 

@@ -15,7 +15,7 @@ TEXT = "Intro stands here.\r\n\r\nIn all 58 people spoke — publicly. The end 5
 
 
 def citation(path: Path, quote: str = "58") -> dict[str, Any]:
-    (document,) = load(path)
+    (document,) = load(path, path.read_bytes()).documents
     start = document.text.index(quote)
     low, high = sentence_around(document.text, start, start + len(quote))
     return {

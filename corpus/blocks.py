@@ -1,0 +1,78 @@
+"""Text put together from the marked-up pieces of a page or a word processor's file."""
+
+import re
+
+__all__ = ["Blocks"]
+
+_SPACES = re.compile(r"[ \t\n\r\f\v]+")
+_AROUND_BREAK = re.compile(r" *\n *")
+
+
+class Blocks:
+    """Paragraphs parted by blank lines; table rows and list items by line ends.
+
+    A table row is one line, its cells parted by " | ", so that a question finds
+    the cells of a row together.
+    """
+
+    def __init__(self) -> None:
+        self._parts: list[str] = []
+        self._inline: list[str] = []
+        self._tight_before = False
+        self._rows = 0
+        self._cells = 0
+
+    def add(self, text: str | None, *, verbatim: bool = False) -> None:
+        """Go on with the current block; runs of white space become one space unless `verbatim`."""
+        if text:
+            self._inline.append(text if verbatim else _SPACES.sub(" ", text))
+
+    def line_break(self) -> None:
+        """Go on in a new line of the current block."""
+        self._inline.append(" " if self._rows else "\n")
+
+    def end(self, *, tight: bool = False) -> None:
+        """End the current block; a tight one, such as a list item, stands close to the next."""
+        if self._rows:
+            self._inline.append(" ")
+            return
+        text = _AROUND_BREAK.sub("\n", "".join(self._inline)).strip()
+        self._inline.clear()
+        if not text:
+            self._tight_before &= tight
+            return
+        if self._parts:
+            self._parts.append("\n" if tight and self._tight_before else "\n\n")
+        self._parts.append(text)
+        self._tight_before = tight
+
+    def start_row(self) -> None:
+        """Begin a table's row; a table within a cell becomes part of that cell."""
+        if not self._rows:
+            self.end(tight=True)
+            self._cells = 0
+        self._rows += 1
+
+    def start_cell(self) -> None:
+        """Begin a row's next cell."""
+        if self._rows == 1:
+            if self._cells:
+                self._inline.append(" | ")
+            self._cells += 1
+        else:
+            self._inline.append(" ")
+
+    def end_row(self) -> None:
+        """End the row; nothing is left of one whose cells are all empty."""
+        self._rows -= 1
+        if self._rows:
+            return
+        row = _SPACES.sub(" ", "".join(self._inline)).strip()
+        self._inline[:] = [row] if row.strip(" |") else []
+        self.end(tight=True)
+
+    def text(self) -> str:
+        """All of it."""
+        self._rows = 0
+        self.end()
+        return "".join(self._parts)

@@ -1,0 +1,150 @@
+"""The truth examined: whether the database can be read, and whether it contradicts itself."""
+
+import json
+import shutil
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from dataclasses import asdict
+from pathlib import Path
+
+from corpus.database import DATABASE, Database, connect, create, parse_recipe
+from corpus.errors import DamagedIndexError
+from corpus.extract import Columns
+
+__all__ = ["backup", "contradictions", "salvage", "unreadable"]
+
+_SIDE_FILES = ("", "-wal", "-shm")
+"""What SQLite keeps beside a database belongs to it."""
+
+
+def unreadable(folder: Path) -> str | None:
+    """What SQLite finds wrong with the database; None when nothing.
+
+    Raises:
+        NoIndexError: there is no index.
+        RecipeError: another version made it.
+    """
+    try:
+        with closing(connect(folder, read_only=True)) as connection:
+            database = Database(folder, connection)
+            found = [str(line) for (line,) in database.rows("PRAGMA integrity_check(3)")]
+            if found != ["ok"]:
+                return f"{folder / DATABASE} fails SQLite's own check: {'; '.join(found)}"
+            database.recipe  # noqa: B018 - whether it is there and can be read
+            database.columns  # noqa: B018
+            database.files()
+    except DamagedIndexError as error:
+        return str(error)
+    except (ValueError, TypeError, KeyError) as error:
+        return f"{folder / DATABASE} does not say what it was made with: {error}"
+    return None
+
+
+def contradictions(database: Database) -> dict[Path, str]:
+    """Files of which the database does not say one consistent thing, with what is wrong.
+
+    Raises:
+        DamagedIndexError: passages belong to no document, so that no file is to blame.
+    """
+    ((orphans,),) = database.rows(
+        "SELECT count(*) FROM passages WHERE document NOT IN (SELECT id FROM documents)"
+    )
+    if orphans:
+        raise DamagedIndexError(f"{orphans} passages belong to no document")
+    return dict(_contradictions(database))
+
+
+def _contradictions(database: Database) -> Iterator[tuple[Path, str]]:
+    for (source,) in database.rows(
+        "SELECT DISTINCT source FROM documents WHERE source NOT IN (SELECT path FROM files)"
+    ):
+        yield Path(source), "has documents, but is not among the files"
+    for (source,) in database.rows(
+        "SELECT DISTINCT d.source FROM documents d JOIN passages p ON p.document = d.id"
+        " LEFT JOIN vectors v ON v.hash = p.vector WHERE v.hash IS NULL"
+    ):
+        yield Path(source), "has passages without a vector"
+    for (source,) in database.rows(
+        "SELECT DISTINCT d.source FROM documents d JOIN passages p ON p.document = d.id"
+        " JOIN vectors v ON v.hash = p.vector"
+        " WHERE length(v.vector) != (SELECT max(length(vector)) FROM vectors)"
+    ):
+        yield Path(source), "has vectors of another length than the others"
+    # In Python and not in SQL, whose length() stops at a NUL character.
+    extents = database.connection.execute(
+        'SELECT document, min(start), max("end"), min("end" - start) FROM passages'
+        " GROUP BY document"
+    )
+    for id_, start, end, shortest in extents:
+        document = database.document(id_)
+        if start < 0 or end > len(document.text) or shortest <= 0:
+            yield document.source, "has passages that reach out of its text"
+
+
+def backup(folder: Path) -> Path:
+    """A copy of the database, beside it; the caller holds the index's lock."""
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    copy = folder / f"{DATABASE}.backup-{stamp}"
+    for side in _SIDE_FILES:
+        original = folder / f"{DATABASE}{side}"
+        if original.exists():
+            shutil.copy2(original, f"{copy}{side}")
+    return copy
+
+
+def salvage(folder: Path) -> tuple[Path, int]:
+    """Put a new database in the place of one that cannot be read; the caller holds the lock.
+
+    The new one knows the models, the roots, what was taken out, and as many of
+    the vectors as could be read. It holds no documents until the roots are read
+    again, which then embeds little.
+
+    Returns:
+        The backup, and the number of vectors saved.
+
+    Raises:
+        DamagedIndexError: not even the models can be read; nothing was changed but the
+            backup made.
+    """
+    copy = backup(folder)
+    with closing(sqlite3.connect(copy, isolation_level=None)) as old:
+        meta = dict(_readable(old, "SELECT key, value FROM meta"))
+        try:
+            recipe = parse_recipe(meta["recipe"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise DamagedIndexError(
+                f"{folder / DATABASE} is beyond repair: not even the models that it was made with"
+                " can be read; index the documents again: `citespan index PATH --index DIR`"
+            ) from error
+        saved = 0
+
+        def fill(new: sqlite3.Connection) -> None:
+            nonlocal saved
+            new.execute("BEGIN")
+            for table in ("roots", "exclusions"):
+                rows = _readable(old, f"SELECT path FROM {table}")
+                new.executemany(f"INSERT OR IGNORE INTO {table} VALUES (?)", rows)
+            for row in _readable(old, "SELECT hash, vector FROM vectors"):
+                new.execute("INSERT OR IGNORE INTO vectors VALUES (?, ?)", row)
+                saved += 1
+            with suppress(KeyError, TypeError, ValueError):
+                told = json.loads(meta["columns"])
+                columns = json.dumps(asdict(Columns(tuple(told["text"]), told["title"])))
+                new.execute("UPDATE meta SET value = ? WHERE key = 'columns'", [columns])
+            new.execute("COMMIT")
+
+        # A log of the old database must not be taken for one of the new.
+        for side in _SIDE_FILES[1:]:
+            (folder / f"{DATABASE}{side}").unlink(missing_ok=True)
+        create(folder, recipe, fill)
+    return copy, saved
+
+
+def _readable(connection: sqlite3.Connection, sql: str) -> Iterator[tuple]:  # type: ignore[type-arg]
+    """The rows of the query up to the first that cannot be read."""
+    try:
+        yield from connection.execute(sql)
+    except sqlite3.Error:
+        return

@@ -1,0 +1,336 @@
+"""PDF files, character by character through PDFium. The only file that imports pypdfium2.
+
+Every character of the text keeps its index in PDFium's own numbering of the
+page, from which its place on the page follows. Text is taken in the order of
+the page's content. Forms, annotations and text within images are not read.
+"""
+
+import ctypes
+import re
+import statistics
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from threading import Lock
+from typing import Any, TypeAlias
+
+from corpus.errors import LoadError
+from corpus.extract import Columns, Extract, Reading
+from corpus.text import headline, stated_title
+
+__all__ = ["Box", "boxes", "read_pdf"]
+
+_LOCK = Lock()
+"""PDFium is not thread-safe."""
+
+_Placed: TypeAlias = tuple[str, int]
+"""A character with PDFium's index of it on its page."""
+_ADDED = -1
+"""The index of a character that PDFium does not have."""
+
+_WRONG_PASSWORD = 4
+_BREAK_CODES = (0x02, 0xFFFE)
+"""What PDFium reports for a hyphen at the end of a line; it leaves the line's end out."""
+_BROKEN = "\x02"
+_HYPHENATED = re.compile(r"\w+-\w+")
+_WORD_BEFORE = re.compile(r"\w*\Z")
+_WORD_AFTER = re.compile(r"\w*")
+_MAX_WORD = 64
+_LINE = re.compile(r"[^\n]*\n|[^\n]+")
+
+_PARAGRAPH_GAP = 1.35
+"""Lines further apart than so many times the page's usual distance end a paragraph. Typeset
+paragraphs stand 1.5 lines apart or more; within one the distance hardly varies."""
+_FONT_CHANGE = 0.1
+"""And so do lines whose font sizes differ by more than this part: headings, captions, notes."""
+
+_DATE = re.compile(r"D:(\d{4})(\d{2})(\d{2})")
+_MAX_LISTED_PAGES = 8
+_DEVICE = 1 << 20
+"""Pixels of the imaginary screen on which places are worked out: PDFium rounds to whole ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle on a page as it is displayed.
+
+    Coordinates are fractions of the page's width and height, from its top left
+    corner: they hold at every scale, and for rotated pages.
+    """
+
+    page: int
+    """From 1."""
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """A page's text with PDFium's index of each of its characters."""
+
+    text: str
+    indices: Sequence[int]
+
+
+def read_pdf(data: bytes, _: Columns) -> Reading:
+    """The text of all pages, joined by form feeds.
+
+    Raises:
+        LoadError: it is damaged, needs a password, or has no text layer.
+    """
+    with _opened(data) as pdf:
+        texts: list[str] = []
+        scanned: list[int] = []
+        for number in range(len(pdf)):
+            with _page(pdf, number) as page:
+                text = _characters(page).text
+                texts.append(text)
+                if not text.strip() and _has_image(page):
+                    scanned.append(number + 1)
+        metadata = pdf.get_metadata_dict()
+    text = "\f".join(texts)
+    if not text.strip():
+        raise LoadError(
+            f"is scanned: none of its {len(texts)} pages has a text layer; it needs OCR first,"
+            " such as `ocrmypdf`"
+            if scanned
+            else f"has no text on any of its {len(texts)} pages"
+        )
+    starts = [0]
+    for page_text in texts[:-1]:
+        starts.append(starts[-1] + len(page_text) + 1)
+    extract = Extract(
+        text,
+        title=stated_title(metadata.get("Title", "")) or headline(text),
+        date=_date(metadata.get("CreationDate", "")),
+        page_starts=tuple(starts),
+    )
+    return Reading([extract], _note(scanned))
+
+
+def boxes(data: bytes, page_starts: Sequence[int], start: int, end: int) -> list[Box]:
+    """Where `text[start:end]` of the document stands on its pages, a box for each line.
+
+    Args:
+        data: the file's bytes, the same as when the text was made of them.
+        page_starts: the document's.
+        start: half-open, in the document's text.
+        end: likewise.
+    """
+    found: list[Box] = []
+    with _opened(data) as pdf:
+        for number, page_start in enumerate(page_starts):
+            page_end = page_starts[number + 1] if number + 1 < len(page_starts) else end
+            if page_end <= start or page_start >= end:
+                continue
+            with _page(pdf, number) as page:
+                indices = _characters(page).indices[max(0, start - page_start) : end - page_start]
+                found.extend(_lines(page, number + 1, [i for i in indices if i >= 0]))
+    return found
+
+
+@contextmanager
+def _opened(data: bytes) -> Iterator[Any]:
+    import pypdfium2
+
+    with _LOCK:
+        try:
+            pdf = pypdfium2.PdfDocument(data)
+        except pypdfium2.PdfiumError as error:
+            if getattr(error, "err_code", None) == _WRONG_PASSWORD:
+                raise LoadError("is protected by a password; save it without one") from error
+            raise LoadError("is a damaged PDF file: PDFium cannot open it") from error
+        try:
+            yield pdf
+        finally:
+            pdf.close()
+
+
+@contextmanager
+def _page(pdf: Any, number: int) -> Iterator[Any]:
+    """The page, from 0; closed at once, because a PDF may have thousands."""
+    import pypdfium2
+
+    try:
+        page = pdf[number]
+    except pypdfium2.PdfiumError as error:
+        raise LoadError(f"is a damaged PDF file: page {number + 1} cannot be opened") from error
+    try:
+        yield page
+    finally:
+        page.close()
+
+
+def _characters(page: Any) -> _Page:
+    """The page's text: its lines, paragraphs parted by blank lines, broken words made whole."""
+    textpage = page.get_textpage()
+    try:
+        characters = _mended(_decoded(textpage))
+        lines = [(m.start(), m.end()) for m in _LINE.finditer("".join(c for c, _ in characters))]
+        ends = _paragraph_ends(page, textpage, [characters[start:end] for start, end in lines])
+        pieces = [
+            [*characters[start:end], *([("\n", _ADDED)] if ends_paragraph else [])]
+            for (start, end), ends_paragraph in zip(lines, ends, strict=True)
+        ]
+    finally:
+        textpage.close()
+    placed = [pair for piece in pieces for pair in piece]
+    return _Page("".join(c for c, _ in placed), [i for _, i in placed])
+
+
+def _decoded(textpage: Any) -> list[_Placed]:
+    import pypdfium2.raw as pdfium
+
+    characters: list[_Placed] = []
+    high = 0
+    for i in range(pdfium.FPDFText_CountChars(textpage)):
+        code = pdfium.FPDFText_GetUnicode(textpage, i)
+        if 0xD800 <= code < 0xDC00:  # One character as two of PDFium's, as in UTF-16.
+            high = code
+            continue
+        if high and 0xDC00 <= code < 0xE000:
+            code = 0x10000 + ((high - 0xD800) << 10) + (code - 0xDC00)
+        high = 0
+        if code in _BREAK_CODES:
+            characters.append((_BROKEN, i))
+        elif code in (0x09, 0x0A) or 0x20 <= code < 0x7F or 0xA0 <= code < 0xD800:
+            characters.append((chr(code), i))
+        elif 0xD800 <= code < 0xE000:
+            characters.append(("\ufffd", i))
+        elif 0xE000 <= code <= 0x10FFFF:
+            characters.append((chr(code), i))
+        # What is left are control characters: PDFium ends a line with two, and passes on others.
+    return characters
+
+
+def _mended(characters: list[_Placed]) -> list[_Placed]:
+    """The characters with every word that a line's end broke put together again.
+
+    The hyphen stays where the page has the word with its hyphen elsewhere, and
+    beside a digit or a capital ("2014-2015", "Anglo-American"). Otherwise the
+    typesetter put it in, and it goes.
+    """
+    text = "".join(character for character, _ in characters)
+    if _BROKEN not in text:
+        return characters
+    known = {word.lower() for word in _HYPHENATED.findall(text)}
+    kept: list[_Placed] = []
+    for at, (character, i) in enumerate(characters):
+        if character != _BROKEN:
+            kept.append((character, i))
+            continue
+        before = _WORD_BEFORE.search(text, max(0, at - _MAX_WORD), at)
+        after = _WORD_AFTER.match(text, at + 1, at + 1 + _MAX_WORD)
+        left, right = before[0] if before else "", after[0] if after else ""
+        put_in = left[-1:].isalpha() and right[:1].islower()
+        if not put_in or f"{left}-{right}".lower() in known:
+            kept.append(("-", i))
+    return kept
+
+
+def _paragraph_ends(page: Any, textpage: Any, lines: Sequence[Sequence[_Placed]]) -> list[bool]:
+    """Whether each line is its paragraph's last, by its distance to the next and their fonts."""
+    import pypdfium2.raw as pdfium
+
+    visible = [[i for c, i in line if not c.isspace()] for line in lines]
+    # Broken words make one line of several, which begins higher on the page than it ends. Sizes
+    # are those at the ends, since notes' numbers and drop capitals stand at the beginnings.
+    firsts = [_height(page, textpage, line[0]) if line else None for line in visible]
+    lasts = [_height(page, textpage, line[-1]) if line else None for line in visible]
+    sizes = [pdfium.FPDFText_GetFontSize(textpage, line[-1]) if line else 0.0 for line in visible]
+    gaps = [
+        below - above if above is not None and below is not None else 0.0
+        for above, below in zip(lasts, firsts[1:], strict=False)
+    ]
+    # Upwards is the next column, where the paragraph may go on.
+    usual = statistics.median_low([gap for gap in gaps if gap > 0] or [0.0])
+    ends = [
+        gap > _PARAGRAPH_GAP * usual or abs(one - other) > _FONT_CHANGE * max(one, other)
+        for gap, (one, other) in zip(gaps, pairwise(sizes), strict=True)
+    ]
+    return [*ends, False][: len(lines)]
+
+
+def _height(page: Any, textpage: Any, index: int) -> float:
+    """How far down the displayed page a character stands."""
+    import pypdfium2.raw as pdfium
+
+    x, y = ctypes.c_double(), ctypes.c_double()
+    pdfium.FPDFText_GetCharOrigin(textpage, index, x, y)
+    return _displayed(page, x.value, y.value)[1]
+
+
+def _lines(page: Any, number: int, indices: Sequence[int]) -> Iterator[Box]:
+    """A box for each run of these characters that stands on one line."""
+    import pypdfium2.raw as pdfium
+
+    textpage = page.get_textpage()
+    try:
+        run: list[tuple[float, float, float, float]] = []
+        for i in indices:
+            left, right, bottom, top = (ctypes.c_double() for _ in range(4))
+            pdfium.FPDFText_GetCharBox(textpage, i, left, right, bottom, top)
+            if left.value == right.value:
+                continue  # A space that PDFium put in.
+            one = _displayed(page, left.value, bottom.value)
+            other = _displayed(page, right.value, top.value)
+            (x0, x1), (y0, y1) = sorted((one[0], other[0])), sorted((one[1], other[1]))
+            box = (x0, y0, x1, y1)
+            if run and not _same_line(run[-1], box):
+                yield _union(number, run)
+                run = []
+            run.append(box)
+        if run:
+            yield _union(number, run)
+    finally:
+        textpage.close()
+
+
+def _displayed(page: Any, x: float, y: float) -> tuple[float, float]:
+    """A place as fractions of the displayed page, from its top left, its rotation applied."""
+    import pypdfium2.raw as pdfium
+
+    right, down = ctypes.c_int(), ctypes.c_int()
+    pdfium.FPDF_PageToDevice(page, 0, 0, _DEVICE, _DEVICE, 0, x, y, right, down)
+    return right.value / _DEVICE, down.value / _DEVICE
+
+
+def _same_line(
+    one: tuple[float, float, float, float], other: tuple[float, float, float, float]
+) -> bool:
+    """Whether the boxes overlap in height, and the other does not begin left of the one."""
+    overlap = min(one[3], other[3]) - max(one[1], other[1])
+    return overlap > 0 and other[2] >= one[0]
+
+
+def _union(number: int, run: Sequence[tuple[float, float, float, float]]) -> Box:
+    left, top, right, bottom = zip(*run, strict=True)
+    return Box(number, min(left), min(top), max(right), max(bottom))
+
+
+def _has_image(page: Any) -> bool:
+    import pypdfium2.raw as pdfium
+
+    return any(
+        pdfium.FPDFPageObj_GetType(pdfium.FPDFPage_GetObject(page, i)) == pdfium.FPDF_PAGEOBJ_IMAGE
+        for i in range(pdfium.FPDFPage_CountObjects(page))
+    )
+
+
+def _date(written: str) -> str | None:
+    match = _DATE.match(written)
+    return "-".join(match.groups()) if match else None
+
+
+def _note(scanned: Sequence[int]) -> str | None:
+    """What to say of pages that are images without text."""
+    if not scanned:
+        return None
+    listed = ", ".join(str(number) for number in scanned[:_MAX_LISTED_PAGES])
+    if len(scanned) > _MAX_LISTED_PAGES:
+        listed += f" and {len(scanned) - _MAX_LISTED_PAGES} more"
+    which = f"page {listed} is" if len(scanned) == 1 else f"pages {listed} are"
+    return f"{which} scanned, without a text layer; the other pages were read"

@@ -1,0 +1,230 @@
+"""CSV and JSON lines: one document a row, with its line in the file.
+
+Unless told otherwise, a row's text is all of its columns, each as "name: value"
+in a line of its own, since a fact is worth little without what it is about. A
+column that is called text, body or the like stands alone, between blank lines.
+"""
+
+import csv
+import json
+import re
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from corpus.errors import LoadError
+from corpus.extract import Columns, Extract, Reading
+from corpus.text import decode, whole
+
+__all__ = ["read_csv", "read_json_lines"]
+
+_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+\Z")
+_LINE_END = re.compile(r"\r\n|\r|\n")
+_DELIMITERS = ",;\t|"
+_SNIFFED_ROWS = 50
+_MAIN_COLUMNS = (
+    "text", "body", "content", "article", "abstract", "passage", "paragraph", "context",
+    "description", "summary", "message", "comment", "review",
+)  # fmt: skip
+_TITLE_COLUMNS = ("title", "headline", "heading", "name", "subject")
+_TITLE_CHARS = 120
+_NUMBER = re.compile(r"[\d\s.,:/%+-]*")
+
+
+class _Cell(NamedTuple):
+    name: str
+    value: str
+    line: int
+    """The file's line on which the value begins."""
+    breaks: bool
+    """Whether line ends in the value are the file's, and not merely written as `\\n` in it."""
+
+
+def read_csv(data: bytes, columns: Columns) -> Reading:
+    """The rows below the header, whose delimiter is found out.
+
+    Raises:
+        LoadError: there are no rows, or none of the columns asked for.
+    """
+    text, encoding, _guessed = decode(data)
+    lines = _LINE.findall(text.removeprefix("\ufeff"))
+    delimiter = _delimiter(lines)
+    note = None
+    try:
+        records = list(_records(lines, delimiter, strict=True))
+    except csv.Error as error:
+        records = list(_records(lines, delimiter, strict=False))
+        note = f"its quotes are not those of a CSV file ({error}); rows near there may be mixed up"
+    if len(records) < 2:
+        raise LoadError("has no rows: expected a first line of column names, and rows below it")
+    (_, header), *rows = records
+    names = [name.strip() for name in header]
+    _require(names, columns)
+    extracts = [
+        _extract(row, list(_cells(names, values, line)), columns, encoding)
+        for row, (line, values) in enumerate(rows, 1)
+    ]
+    return _reading(extracts, note)
+
+
+def read_json_lines(data: bytes, columns: Columns) -> Reading:
+    """The objects, one a line; lines that are none are left out and counted.
+
+    Raises:
+        LoadError: no line is an object, or none has the keys asked for.
+    """
+    text, encoding, _guessed = decode(data)
+    extracts: list[Extract | None] = []
+    bad: list[int] = []
+    names: dict[str, None] = {}
+    for number, line in enumerate(_LINE.findall(text.removeprefix("\ufeff")), 1):
+        if not line.strip():
+            continue
+        try:
+            values = json.loads(line)
+        except (ValueError, RecursionError):
+            values = None
+        if not isinstance(values, dict):
+            bad.append(number)
+            continue
+        names.update(dict.fromkeys(values))
+        cells = [_Cell(key, _written(value), number, False) for key, value in values.items()]
+        extracts.append(_extract(len(extracts) + 1, cells, columns, encoding))
+    if not extracts:
+        raise LoadError("has no JSON objects; expected one on each line")
+    _require(list(names), columns)
+    note = None
+    if bad:
+        note = f"{len(bad)} of its lines are no JSON objects, such as line {bad[0]}; left out"
+    return _reading(extracts, note)
+
+
+def _reading(extracts: Sequence[Extract | None], note: str | None) -> Reading:
+    found = [extract for extract in extracts if extract is not None]
+    if not found:
+        raise LoadError("has no text in any of its rows")
+    return Reading(found, note)
+
+
+def _records(
+    lines: Sequence[str], delimiter: str, *, strict: bool
+) -> Iterator[tuple[int, list[str]]]:
+    """The records that are not blank, each with the line on which it begins."""
+    csv.field_size_limit(sys.maxsize)
+    reader = csv.reader(lines, delimiter=delimiter, strict=strict)
+    line = 1
+    for values in reader:
+        if any(value.strip() for value in values):
+            yield line, values
+        line = reader.line_num + 1
+
+
+def _delimiter(lines: Sequence[str]) -> str:
+    """The one that cuts the first records into the most columns, equally many in each."""
+
+    def evenness(delimiter: str) -> tuple[float, int]:
+        widths: list[int] = []
+        for _, values in _records(lines[: 4 * _SNIFFED_ROWS], delimiter, strict=False):
+            widths.append(len(values))
+            if len(widths) == _SNIFFED_ROWS:
+                break
+        if not widths or widths[0] == 1:
+            return 0.0, 1
+        return widths.count(widths[0]) / len(widths), widths[0]
+
+    return max(_DELIMITERS, key=evenness)
+
+
+def _cells(names: Sequence[str], values: Sequence[str], line: int) -> Iterator[_Cell]:
+    """The row's cells by name; those beyond the header are numbered."""
+    for at, value in enumerate(values):
+        name = names[at] if at < len(names) else f"column {at + 1}"
+        yield _Cell(name, value, line, True)
+        line += len(_LINE_END.findall(value))
+
+
+def _written(value: object) -> str:
+    """A JSON value as text: a list of plain ones with commas, anything deeper as JSON."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and not any(isinstance(item, list | dict) for item in value):
+        return ", ".join(_written(item) for item in value)
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _require(names: Sequence[str], columns: Columns) -> None:
+    """Refuse columns that the file does not have; of several text columns one will do."""
+    asked = [*([] if set(columns.text) & set(names) else columns.text)]
+    if columns.title and columns.title not in names:
+        asked.append(columns.title)
+    if asked:
+        raise LoadError(
+            f"has no column {' or '.join(map(repr, asked))}; it has {', '.join(map(repr, names))}"
+        )
+
+
+def _extract(row: int, cells: Sequence[_Cell], columns: Columns, encoding: str) -> Extract | None:
+    """The row as a document; None when it has no text."""
+    chosen = _chosen(cells, columns)
+    alone = _main_column(cells) if not columns.text else None
+    if len(columns.text) == 1:
+        alone = columns.text[0]
+    parts: list[str] = []
+    anchors: list[tuple[int, int]] = []
+    length = 0
+    apart = False
+    for cell in chosen:
+        value = whole(cell.value)
+        stripped = value.strip()
+        if not stripped:
+            continue
+        was_apart, apart = apart, cell.name == alone
+        label = "" if apart else f"{cell.name}: "
+        if parts:
+            parts.append("\n\n" if apart or was_apart else "\n")
+            length += len(parts[-1])
+        line = cell.line
+        if cell.breaks:
+            line += len(_LINE_END.findall(value[: len(value) - len(value.lstrip())]))
+        anchors.append((length, line))
+        if not cell.breaks:
+            at = length + len(label)
+            anchors.extend((at + end.end(), line) for end in _LINE_END.finditer(stripped))
+        parts.append(label + stripped)
+        length += len(label) + len(stripped)
+    if not parts:
+        return None
+    return Extract(
+        "".join(parts),
+        title=_title(cells, columns),
+        encoding=encoding,
+        row=row,
+        line_anchors=tuple(anchors),
+    )
+
+
+def _chosen(cells: Sequence[_Cell], columns: Columns) -> Iterable[_Cell]:
+    if not columns.text:
+        return cells
+    return [cell for name in columns.text for cell in cells if cell.name == name]
+
+
+def _main_column(cells: Sequence[_Cell]) -> str | None:
+    """The column that looks like the row's text, by its name."""
+    names = {cell.name.lower(): cell.name for cell in reversed(cells)}
+    return next((names[name] for name in _MAIN_COLUMNS if name in names), None)
+
+
+def _title(cells: Sequence[_Cell], columns: Columns) -> str | None:
+    """The title column's value; the first column's where none is called so and it is short."""
+    names = {cell.name.lower(): cell for cell in reversed(cells)}
+    if columns.title:
+        found = next((cell for cell in cells if cell.name == columns.title), None)
+    else:
+        found = next((names[name] for name in _TITLE_COLUMNS if name in names), None)
+        if found is None and cells and cells[0].name != _main_column(cells):
+            found = None if _NUMBER.fullmatch(cells[0].value) else cells[0]
+    title = " ".join(whole(found.value).split()) if found else ""
+    return title if 0 < len(title) <= _TITLE_CHARS else None

@@ -1,0 +1,137 @@
+"""Plain text and Markdown: the file's bytes, decoded. Other text formats decode here too.
+
+Nothing is decoded with errors ignored, and the codec is recorded. Newlines stay
+as they are, a byte order mark stays, Markdown keeps its markup: so every offset
+in the text is a place in the file.
+"""
+
+import codecs
+import re
+
+from corpus.errors import LoadError
+from corpus.extract import Columns, Extract, Reading
+
+__all__ = ["decode", "headline", "read_text", "read_unknown", "stated_title", "whole"]
+
+# UTF-32 first: its little-endian mark starts with UTF-16's.
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_WESTERN = "cp1252"
+_MISTAKEN_FOR_WESTERN = {
+    "cp1250", "cp1257", "cp775", "cp852", "hp_roman8", "iso8859_2", "iso8859_4", "iso8859_10",
+    "iso8859_13", "iso8859_16", "mac_latin2",
+}  # fmt: skip
+"""What charset-normalizer answers for short French, Spanish or English text in cp1252. True Polish
+or Czech text is implausible as cp1252, and then it is not overruled."""
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+_HEADING = re.compile(r"#{1,6}\s+(?P<title>.+?)\s*#*\s*$")
+_TITLE_CHARS = 120
+_JUNK_TITLE = re.compile(
+    r"untitled.*|unnamed|document ?\d*|microsoft \w+ - .*|.*\.(docx?|pdf|tex|dvi|indd|p65)"
+    r"|(word|powerpoint) (document|presentation)",
+    re.IGNORECASE,
+)
+
+
+def read_text(data: bytes, _: Columns) -> Reading:
+    """A file that calls itself text: odd control characters are taken as meant."""
+    text, encoding, _guessed = decode(data)
+    if _guessed:
+        _require_text(text)
+    return _reading(text, encoding)
+
+
+def read_unknown(data: bytes, _: Columns) -> Reading:
+    """A file of unknown extension: text when it decodes and holds no control characters."""
+    text, encoding, _guessed = decode(data)
+    _require_text(text)
+    return _reading(text, encoding)
+
+
+def decode(data: bytes, declared: str | None = None) -> tuple[str, str, bool]:
+    """The text, the codec that it was decoded with, strictly, and whether that was a guess.
+
+    Args:
+        data: the file's bytes.
+        declared: the codec that the file names itself; used where the bytes bear it out.
+
+    Raises:
+        LoadError: no codec fits.
+    """
+    marked = next((codec for mark, codec in _MARKS if data.startswith(mark)), None)
+    if marked and marked != "utf-8":
+        try:
+            return whole(data.decode(marked)), marked, False
+        except UnicodeDecodeError as error:
+            raise LoadError(f"starts like {marked} but is not: {error.reason}") from error
+    if declared and not marked:
+        try:
+            return whole(data.decode(declared)), declared, False
+        except (UnicodeDecodeError, LookupError):
+            pass  # Pages lie about their encoding; the bytes decide.
+    try:
+        return whole(data.decode("utf-8")), "utf-8", False
+    except UnicodeDecodeError as error:
+        codec = _legacy_codec(data, error)
+    return whole(data.decode(codec)), codec, True
+
+
+def whole(text: str) -> str:
+    """The text with lone surrogates, which no encoder accepts, as U+FFFD, one for one."""
+    return _SURROGATE.sub("\ufffd", text)
+
+
+def headline(text: str) -> str | None:
+    """The first heading or headline: a short first line that is no sentence."""
+    first, _, rest = text.lstrip("\ufeff \t\r\n").partition("\n")
+    first = first.strip()
+    if heading := _HEADING.match(first):
+        return heading["title"]
+    if (
+        rest.strip()
+        and len(first) <= _TITLE_CHARS
+        and not first.endswith((".", "!", ":", ",", ";"))
+    ):
+        return first or None
+    return None
+
+
+def stated_title(title: str) -> str | None:
+    """The title that a file states, unless a program put it there by itself."""
+    title = whole(" ".join(title.split()))
+    return title if title and not _JUNK_TITLE.fullmatch(title) else None
+
+
+def _reading(text: str, encoding: str) -> Reading:
+    return Reading([Extract(text, headline(text), encoding=encoding, line_anchors=((0, 1),))])
+
+
+def _require_text(text: str) -> None:
+    if control := _CONTROL.search(text):
+        raise LoadError(
+            f"is not text: it has the control character U+{ord(control[0]):04X}"
+            f" at character {control.start()}"
+        )
+
+
+def _legacy_codec(data: bytes, error: UnicodeDecodeError) -> str:
+    """The codec that most likely wrote these bytes, which are not UTF-8."""
+    from charset_normalizer import from_bytes
+
+    matches = from_bytes(data)
+    best = matches.best()
+    if best is None:
+        raise LoadError(
+            f"is not UTF-8 (byte {data[error.start]:#04x} at {error.start}) and no other"
+            " encoding fits; save it as UTF-8"
+        )
+    plausible = {codec for match in matches for codec in match.could_be_from_charset}
+    if best.encoding in _MISTAKEN_FOR_WESTERN and _WESTERN in plausible:
+        return _WESTERN
+    return best.encoding
