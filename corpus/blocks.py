@@ -2,7 +2,10 @@
 
 import re
 
-__all__ = ["Blocks"]
+__all__ = ["CELL_END", "Blocks"]
+
+CELL_END = " | "
+"""What parts the cells of a table's row."""
 
 _SPACES = re.compile(r"[ \t\n\r\f\v]+")
 _AROUND_BREAK = re.compile(r" *\n *")
@@ -57,18 +60,18 @@ class Blocks:
         """Begin a row's next cell."""
         if self._rows == 1:
             if self._cells:
-                self._inline.append(" | ")
+                self._inline.append(CELL_END)
             self._cells += 1
         else:
             self._inline.append(" ")
 
     def end_row(self) -> None:
-        """End the row; nothing is left of one whose cells are all empty."""
+        """End the row; empty cells at its end leave nothing."""
         self._rows -= 1
         if self._rows:
             return
-        row = _SPACES.sub(" ", "".join(self._inline)).strip()
-        self._inline[:] = [row] if row.strip(" |") else []
+        row = _SPACES.sub(" ", "".join(self._inline)).lstrip().rstrip(" |")
+        self._inline[:] = [row]
         self.end(tight=True)
 
     def text(self) -> str:

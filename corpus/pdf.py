@@ -8,6 +8,7 @@ the page's content. Forms, annotations and text within images are not read.
 import ctypes
 import re
 import statistics
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from typing import Any, TypeAlias
 
 from corpus.errors import LoadError
 from corpus.extract import Columns, Extract, Reading
+from corpus.records import Document
 from corpus.text import headline, stated_title
 
 __all__ = ["Box", "boxes", "read_pdf"]
@@ -40,8 +42,10 @@ _MAX_WORD = 64
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 
 _PARAGRAPH_GAP = 1.35
-"""Lines further apart than so many times the page's usual distance end a paragraph. Typeset
-paragraphs stand 1.5 lines apart or more; within one the distance hardly varies."""
+_LARGE_TYPE_GAP = 1.5
+"""Lines further apart than so many times the page's usual distance end a paragraph, unless they
+are merely in large type: further apart than so many times their own font size. Typeset paragraphs
+stand 1.5 lines apart or more, and lines within one seldom more than 1.45 sizes."""
 _FONT_CHANGE = 0.1
 """And so do lines whose font sizes differ by more than this part: headings, captions, notes."""
 
@@ -111,24 +115,33 @@ def read_pdf(data: bytes, _: Columns) -> Reading:
     return Reading([extract], _note(scanned))
 
 
-def boxes(data: bytes, page_starts: Sequence[int], start: int, end: int) -> list[Box]:
-    """Where `text[start:end]` of the document stands on its pages, a box for each line.
+def boxes(data: bytes, document: Document, start: int, end: int) -> list[Box]:
+    """Where `document.text[start:end]` stands on its pages, a box for each line.
 
     Args:
-        data: the file's bytes, the same as when the text was made of them.
-        page_starts: the document's.
+        data: the file's bytes.
+        document: what was made of them.
         start: half-open, in the document's text.
         end: likewise.
+
+    Raises:
+        LoadError: the pages do not say the same as the document, so that no place is known.
     """
+    starts = document.page_starts
     found: list[Box] = []
     with _opened(data) as pdf:
-        for number, page_start in enumerate(page_starts):
-            page_end = page_starts[number + 1] if number + 1 < len(page_starts) else end
-            if page_end <= start or page_start >= end:
-                continue
-            with _page(pdf, number) as page:
-                indices = _characters(page).indices[max(0, start - page_start) : end - page_start]
-                found.extend(_lines(page, number + 1, [i for i in indices if i >= 0]))
+        first, last = bisect_right(starts, start), bisect_left(starts, end)
+        for number, page_start in enumerate(starts[max(0, first - 1) : last], max(1, first)):
+            page_end = starts[number] - 1 if number < len(starts) else len(document.text)
+            with _page(pdf, number - 1) as page:
+                placed = _characters(page)
+                if placed.text != document.text[page_start:page_end]:
+                    raise LoadError(
+                        f"says something else on page {number} than when it was indexed;"
+                        " `citespan index` reads it again"
+                    )
+                indices = placed.indices[max(0, start - page_start) : end - page_start]
+                found.extend(_lines(page, number, indices))
     return found
 
 
@@ -240,6 +253,7 @@ def _paragraph_ends(page: Any, textpage: Any, lines: Sequence[Sequence[_Placed]]
     # are those at the ends, since notes' numbers and drop capitals stand at the beginnings.
     firsts = [_height(page, textpage, line[0]) if line else None for line in visible]
     lasts = [_height(page, textpage, line[-1]) if line else None for line in visible]
+    page_height = page.get_height()
     sizes = [pdfium.FPDFText_GetFontSize(textpage, line[-1]) if line else 0.0 for line in visible]
     gaps = [
         below - above if above is not None and below is not None else 0.0
@@ -248,7 +262,8 @@ def _paragraph_ends(page: Any, textpage: Any, lines: Sequence[Sequence[_Placed]]
     # Upwards is the next column, where the paragraph may go on.
     usual = statistics.median_low([gap for gap in gaps if gap > 0] or [0.0])
     ends = [
-        gap > _PARAGRAPH_GAP * usual or abs(one - other) > _FONT_CHANGE * max(one, other)
+        (gap > _PARAGRAPH_GAP * usual and gap * page_height > _LARGE_TYPE_GAP * other)
+        or abs(one - other) > _FONT_CHANGE * max(one, other)
         for gap, (one, other) in zip(gaps, pairwise(sizes), strict=True)
     ]
     return [*ends, False][: len(lines)]
@@ -271,6 +286,8 @@ def _lines(page: Any, number: int, indices: Sequence[int]) -> Iterator[Box]:
     try:
         run: list[tuple[float, float, float, float]] = []
         for i in indices:
+            if i == _ADDED:
+                continue
             left, right, bottom, top = (ctypes.c_double() for _ in range(4))
             pdfium.FPDFText_GetCharBox(textpage, i, left, right, bottom, top)
             if left.value == right.value:

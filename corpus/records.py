@@ -45,6 +45,11 @@ class Document:
     """Pairs of an offset and the file's line there. On from it, each line end of the text
     is one of the file. Empty where the file has no lines that a person would count."""
 
+    @property
+    def kind(self) -> str:
+        """The format: its loader's name."""
+        return self.loader.partition("/")[0]
+
     @cached_property
     def _line_starts(self) -> list[int]:
         return [end.end() for end in _LINE_END.finditer(self.text)]

@@ -3,7 +3,8 @@
 import hashlib
 import os
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -230,6 +231,8 @@ class _Run:
     def _leave_excluded_out(self, listing: Listing, named: set[Path]) -> None:
         """Take from the listing what was taken out of the index, unless it is named itself."""
         excluded = set(self._writer.exclusions()) - named
+        if not excluded:
+            return
         for path in list(listing.files):
             nearest = next((p for p in (path, *path.parents) if p in excluded or p in named), None)
             if nearest in excluded:
@@ -242,12 +245,10 @@ class _Run:
         if self._allow_empty:
             return {}
         lost = {}
-        for root in named:
-            kept = sum(root == file or root in file.parents for file in self._known)
-            if not kept or any(root == file or root in file.parents for file in listing.files):
-                continue
-            if root in self._known and root.parent.is_dir():
-                continue  # A single file may go.
+        known, found = _count(self._known, named), _count(listing.files, named)
+        for root, kept in known.items():
+            if found[root] or (root in self._known and root.parent.is_dir()):
+                continue  # Something is there; and a single file may go.
             what = "is suddenly empty" if root.is_dir() else "is missing, or is no folder any more"
             lost[root] = (
                 f"{root} {what}; its {kept} files were kept in the index."
@@ -360,6 +361,11 @@ class _Run:
 def _vector_hash(encoder: Encoder, text: str) -> VectorHash:
     key = f"{encoder.identity.sha256}\0{encoder.passage_prompt}\0{text}"
     return hashlib.blake2b(key.encode(), digest_size=16).digest()
+
+
+def _count(paths: Iterable[Path], roots: Collection[Path]) -> Counter[Path]:
+    """How many of the paths are at or under each of the roots; roots without any are left out."""
+    return Counter(at for path in paths for at in (path, *path.parents) if at in roots)
 
 
 def _under(path: Path, folders: Collection[Path]) -> bool:

@@ -10,6 +10,7 @@ from threading import Thread
 from types import TracebackType
 from typing import Self
 
+from corpus.blocks import CELL_END
 from corpus.errors import InputError
 from corpus.records import Document
 from corpus.split import PARAGRAPH_END, sentence_around
@@ -30,6 +31,7 @@ _SPANS_PER_PASSAGE = 20
 _CITATION_MARGIN = 6.0
 """How far, in the reader's logits, an equal answer elsewhere may lie below the best one and still
 be cited: further down, the same words may stand there by chance. A judgement, not measured."""
+_WITH_TABLES = {"html", "docx"}
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _LINE_MARKUP = re.compile(r"(?:#{1,6}|>|\||[-*+])\s+")
 _MARKUP_PAIRS = "*_~"
@@ -251,14 +253,15 @@ class Pipeline:
     def _span(self, hit: Hit, scored: ScoredSpan) -> Span | None:
         """The scored span in the document's own offsets, trimmed.
 
-        None when nothing is left of it, or when it reaches into another paragraph:
-        two answers and the gap between them are no answer.
+        None when nothing is left of it, or when it reaches into another paragraph or
+        cell: two answers and the gap between them are no answer.
         """
         passage = hit.passage
+        document = self._document(passage.document_id)
         start, end = _trimmed(
-            passage.text, scored.start, scored.end, self._is_markdown(passage.document_id)
+            passage.text, scored.start, scored.end, markdown=document.kind == "markdown"
         )
-        if start == end or PARAGRAPH_END.search(passage.text, start, end):
+        if start == end or _crosses(document, passage.start + start, passage.start + end):
             return None
         return Span(
             hit,
@@ -268,9 +271,6 @@ class Pipeline:
             scored.margin,
             scored.margin + SEARCH_WEIGHT * hit.score,
         )
-
-    def _is_markdown(self, document_id: str) -> bool:
-        return self._document(document_id).loader.startswith("markdown/")
 
     def _answer(self, group: Sequence[Span]) -> Answer:
         best = group[0]
@@ -296,7 +296,20 @@ def _checked(question: str, answers: int, read: int, min_confidence: float | Non
     return _SURROGATE.sub("\ufffd", question.strip())
 
 
-def _trimmed(text: str, start: int, end: int, markdown: bool) -> tuple[int, int]:
+def _crosses(document: Document, start: int, end: int) -> bool:
+    """Whether `document.text[start:end]` begins in one paragraph or table cell and ends in another.
+
+    The cells of a row that is a document begin where its lines are anchored; in
+    other tables they are parted as the loaders part them.
+    """
+    if PARAGRAPH_END.search(document.text, start, end):
+        return True
+    if document.row is not None:
+        return any(start < at < end for at, _ in document.line_anchors)
+    return document.kind in _WITH_TABLES and CELL_END in document.text[start:end]
+
+
+def _trimmed(text: str, start: int, end: int, *, markdown: bool) -> tuple[int, int]:
     """The span without white space at its ends, nor Markdown's own signs."""
     while True:
         quote = text[start:end]

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -130,3 +131,33 @@ def citespan(*arguments: str | Path, **options: Any) -> subprocess.CompletedProc
     """Run the command as a user does."""
     command = [Path(sys.executable).parent / "citespan", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, **options)
+
+
+def squeezed(text: str) -> str:
+    """The text without white space, and without what parts a table's cells."""
+    return re.sub(r"[\s|]+", "", text)
+
+
+def pages_of(path: Path) -> list[str]:
+    """The file's text by page, without white space, read by other means than ours."""
+    if path.suffix == ".pdf":
+        import pypdf
+
+        return [squeezed(page.extract_text()) for page in pypdf.PdfReader(path).pages]
+    if path.suffix == ".html":
+        import lxml.html
+
+        tree = lxml.html.parse(str(path), lxml.html.HTMLParser(encoding="utf-8")).getroot()
+        return [squeezed("".join(tree.itertext()))]
+    if path.suffix == ".docx":
+        import docx
+
+        blocks = docx.Document(str(path)).iter_inner_content()
+        rows = [
+            [" | ".join(cell.text for cell in row.cells) for row in block.rows]
+            if hasattr(block, "rows")
+            else [block.text]
+            for block in blocks
+        ]
+        return [squeezed(" ".join(line for lines in rows for line in lines))]
+    return [squeezed(path.read_bytes().decode("utf-8"))]

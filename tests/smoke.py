@@ -1,4 +1,7 @@
-"""What a user installs: the wheel alone, in a clean environment outside the checkout."""
+"""What a user installs: the wheel alone, in a clean environment outside the checkout.
+
+One question of each type of document is asked of it.
+"""
 
 import json
 import os
@@ -10,6 +13,24 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).parent.parent
 QUESTION = "How many defectors went public?"
+ISLANDS = "name,population,mayor\nTarnholm,312,Peder Lund\nOstrey,96,Gro Falk\n"
+MINUTES = """\
+{"title": "May", "text": "The harbour board agreed to buy a crane for 340,000 crowns."}
+{"title": "June", "text": "The crane was delivered by Hessel & Sons."}
+"""
+OF_EACH_TYPE = (
+    (QUESTION, "defectors-icsr-report.txt", "58"),
+    ("What share of Sorvan fever cases did the vaccine prevent?",
+     "sorvan-fever-vaccine-trial.md", "71.4 per cent"),
+    ("How long did Solène Aubrac spend under the snow?",
+     "avalanche-valdrenne-ski-tour.html", "47 minutes"),
+    ("How much must Telvia pay as a fine?",
+     "emergency-call-outage-regulator-findings.pdf", "€8.4 million"),
+    ("Who chairs the Hestmark Fishermen's Union?",
+     "wind-farm-tarrow-bank-fishing-fleet.docx", "Gunhild Roos"),
+    ("Who is the mayor of Ostrey?", "islands.csv", "Gro Falk"),
+    ("Who delivered the crane?", "minutes.jsonl", "Hessel & Sons"),
+)  # fmt: skip
 
 
 def run(*command: str | Path, cwd: Path) -> str:
@@ -45,6 +66,24 @@ def main() -> None:
             sys.exit(f"the checkout answered, not the wheel: {citation['source']}")
         text = run(binaries / "citespan", "ask", QUESTION, "--sample", cwd=folder)
         print(text)
+
+        (folder / "islands.csv").write_text(ISLANDS, encoding="utf-8")
+        (folder / "minutes.jsonl").write_text(MINUTES, encoding="utf-8")
+        tables = ("islands.csv", "minutes.jsonl")
+        run(binaries / "citespan", "index", "--sample", *tables, "--index", "all", cwd=folder)
+        for question, document, expected in OF_EACH_TYPE:
+            command = (binaries / "citespan", "ask", question, "--index", "all", "--json")
+            answer = json.loads(run(*command, "--in", document, cwd=folder))["answers"][0]
+            citation = answer["citations"][0]
+            place = citation["page"] or citation["line"] or citation["start"]
+            print(f"{question} -> {answer['text']} ({document}: {place})")
+            if answer["text"] != expected or Path(citation["source"]).name != document:
+                sys.exit(f"expected {expected} from {document}, got {answer}")
+        (folder / "answer.json").write_text(
+            run(binaries / "citespan", "ask", QUESTION, "--index", "all", "--json", cwd=folder),
+            encoding="utf-8",
+        )
+        print(run(binaries / "citespan", "verify", "answer.json", cwd=folder))
 
 
 if __name__ == "__main__":

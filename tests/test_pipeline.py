@@ -1,11 +1,14 @@
 """From question to cited answers, with the bundled models on the sample documents."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from conftest import pages_of, squeezed
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -14,7 +17,7 @@ from corpus.store import Snapshot
 from embeddings.runtime import ExportedModel, TokenSequence, export
 from qa.answers import f1
 from qa.indexing import SAMPLE, index_files
-from qa.pipeline import Pipeline, Result, _trimmed
+from qa.pipeline import Citation, Pipeline, Result, _trimmed
 from qa.reader import Reader
 from qa.settings import model_pair
 
@@ -43,19 +46,68 @@ def check_citations(result: Result) -> None:
         assert answer.text == answer.citations[0].quote
         assert 0.0 <= answer.confidence <= 1.0
         for citation in answer.citations:
-            text = Path(citation.source).read_bytes().decode("utf-8")
-            assert text[citation.start : citation.end] == citation.quote
-            low = citation.sentence_start
-            assert text[low : low + len(citation.sentence)] == citation.sentence
-            assert low <= citation.start <= citation.end <= low + len(citation.sentence)
-            assert citation.line == text[: citation.start].count("\n") + 1
+            check_citation(citation)
+
+
+def check_citation(citation: Citation) -> None:
+    path = Path(citation.source)
+    low = citation.sentence_start
+    assert low <= citation.start <= citation.end <= low + len(citation.sentence)
+    if path.suffix in {".txt", ".md"}:
+        text = path.read_bytes().decode("utf-8")
+        assert text[citation.start : citation.end] == citation.quote
+        assert text[low : low + len(citation.sentence)] == citation.sentence
+        assert citation.line == text[: citation.start].count("\n") + 1
+        return
+    assert citation.line is None
+    assert (citation.page is not None) == (path.suffix == ".pdf")
+    pages = pages_of(path)
+    assert squeezed(citation.sentence) in pages[(citation.page or 1) - 1]
 
 
 def test_the_gold_answers_stand_in_the_sample() -> None:
     for entry in QUESTIONS:
         if entry["document"]:
-            text = (SAMPLE / entry["document"]).read_text(encoding="utf-8")
-            assert all(answer in text for answer in entry["answers"]), entry["id"]
+            pages = pages_of(SAMPLE / entry["document"])
+            for answer in entry["answers"]:
+                assert any(squeezed(answer) in page for page in pages), entry["id"]
+
+
+DIFFERENCES = [
+    json.loads(line)
+    for line in (Path(__file__).parent / "data" / "sample_differences.jsonl")
+    .read_text(encoding="utf-8")
+    .splitlines()
+]
+
+
+def test_the_sample_disagrees_with_itself(pipeline: Pipeline) -> None:
+    """What two of its documents say differently stands in both, as indexed."""
+    assert len(DIFFERENCES) >= 30
+    with Snapshot.open(pipeline._snapshot.folder) as snapshot:
+        texts = {
+            summary.source.name: squeezed(snapshot.document(summary.id).text)
+            for summary in snapshot.summaries()
+        }
+    for fact in DIFFERENCES:
+        one, other = fact["a"], fact["b"]
+        assert one["document"] != other["document"]
+        assert one["quote"] != other["quote"]
+        for side in (one, other):
+            assert squeezed(side["quote"]) in texts[side["document"]], fact
+
+
+def test_the_sample_has_every_kind_and_can_be_made_again(tmp_path: Path) -> None:
+    kinds = {path.suffix for path in SAMPLE.iterdir()}
+    assert kinds == {".txt", ".md", ".html", ".pdf", ".docx"}
+    script = Path(__file__).parent / "make_sample.py"
+    subprocess.run([sys.executable, script, tmp_path], check=True)
+    made = sorted(path.name for path in tmp_path.iterdir())
+    assert made == sorted(
+        path.name for path in SAMPLE.iterdir() if path.suffix in {".pdf", ".docx"}
+    )
+    for name in made:
+        assert pages_of(tmp_path / name) == pages_of(SAMPLE / name)
 
 
 def test_every_citation_is_exact(results: dict[str, Result]) -> None:
@@ -172,7 +224,7 @@ def test_worker_count_never_changes_an_answer(
 
 def test_company_never_changes_a_reading(reader_model: ExportedModel) -> None:
     reader = Reader(reader_model)
-    texts = [path.read_text(encoding="utf-8")[:900] for path in sorted(SAMPLE.iterdir())]
+    texts = [path.read_text(encoding="utf-8")[:900] for path in sorted(SAMPLE.glob("*.txt"))]
     together = reader.read("Who said so?", texts, n=3)
     assert together == [reader.read("Who said so?", [text], n=3)[0] for text in texts]
     assert together[::-1] == reader.read("Who said so?", texts[::-1], n=3)
