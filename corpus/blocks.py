@@ -19,16 +19,24 @@ class Blocks:
     """
 
     def __init__(self) -> None:
-        self._parts: list[str] = []
+        self._blocks: list[str] = []
+        self._gaps: list[str] = []
         self._inline: list[str] = []
         self._tight_before = False
         self._rows = 0
         self._cells = 0
 
+    def __len__(self) -> int:
+        return len(self._blocks)
+
     def add(self, text: str | None, *, verbatim: bool = False) -> None:
         """Go on with the current block; runs of white space become one space unless `verbatim`."""
+        if text and not verbatim:
+            text = _SPACES.sub(" ", text)
+            if self._inline and self._inline[-1][-1:].isspace():
+                text = text.removeprefix(" ")
         if text:
-            self._inline.append(text if verbatim else _SPACES.sub(" ", text))
+            self._inline.append(text)
 
     def line_break(self) -> None:
         """Go on in a new line of the current block."""
@@ -44,9 +52,8 @@ class Blocks:
         if not text:
             self._tight_before &= tight
             return
-        if self._parts:
-            self._parts.append("\n" if tight and self._tight_before else "\n\n")
-        self._parts.append(text)
+        self._blocks.append(text)
+        self._gaps.append("\n" if tight and self._tight_before else "\n\n")
         self._tight_before = tight
 
     def start_row(self) -> None:
@@ -74,8 +81,15 @@ class Blocks:
         self._inline[:] = [row]
         self.end(tight=True)
 
-    def text(self) -> str:
-        """All of it."""
+    def close(self) -> list[str]:
+        """End all that is open; every block, in order."""
         self._rows = 0
         self.end()
-        return "".join(self._parts)
+        return self._blocks
+
+    def text(self, first: int = 0, stop: int | None = None) -> str:
+        """The blocks from `first` to before `stop`, all by default, with what parts them."""
+        self.close()
+        blocks, gaps = self._blocks[first:stop], self._gaps[first:stop]
+        pieces = (piece for pair in zip(gaps, blocks, strict=True) for piece in pair)
+        return "".join(pieces).removeprefix("\n\n").removeprefix("\n")

@@ -2,9 +2,10 @@
 
 import codecs
 import re
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
-from corpus.blocks import Blocks
+from corpus.blocks import CELL_END, Blocks
 from corpus.errors import LoadError
 from corpus.extract import Columns, Extract, Reading
 from corpus.text import decode, headline, stated_title
@@ -37,6 +38,13 @@ _CELLS = {"cell", "td", "th"}
 _BREAKS = {"lb", "br"}
 _VERBATIM = {"pre", "textarea"}
 _UNSEEN = frozenset({"head", "iframe", "noscript", "object", "script", "style", "svg", "template"})
+_NO_READING = frozenset({"button", "input", "nav", "select", "textarea"})
+_TELLING = 24
+"""So many characters, white space left out, are enough to know a block by; menus' are shorter."""
+_MOSTLY = 2.0
+"""An element is mostly main text when it is no longer than so many times what was found in it."""
+_NEAR = 3
+"""A short block belongs to the main text when one at most so many blocks away surely does."""
 
 
 def looks_like_html(data: bytes) -> bool:
@@ -58,16 +66,15 @@ def read_html(data: bytes, _: Columns) -> Reading:
     tree = load_html(page)
     if tree is None:
         raise LoadError("has no text: there is nothing of HTML in it")
-    # It changes the tree that it is given.
-    visible = _visible(tree)
     found = bare_extraction(
         page, include_comments=True, include_tables=True, favor_recall=True, with_metadata=True
     )
     main = ""
     if found is not None and not isinstance(found, dict):
         parts = [found.body, found.commentsbody]
-        main = "\n\n".join(filter(None, (_text(part) for part in parts if part is not None)))
-    text = main if len(main) >= _SHARE * len(visible) else visible
+        main = "\n\n".join(_walk(part).blocks.text() for part in parts if part is not None)
+    body = tree.find(".//body")
+    text = _main_text(tree if body is None else body, main)
     title = getattr(found, "title", None) or tree.findtext(".//title") or ""
     extract = Extract(
         text,
@@ -78,35 +85,100 @@ def read_html(data: bytes, _: Columns) -> Reading:
     return Reading([extract])
 
 
-def _visible(tree: Any) -> str:
-    """All text of the page that a browser would show."""
-    body = tree.find(".//body")
-    return _text(tree if body is None else body, unseen=_UNSEEN)
+def _main_text(body: Any, main: str) -> str:
+    """The part of the page that holds all of what trafilatura found to be its main text.
+
+    That is the smallest element that does (and the `article` or `main` about it, if
+    any), unless most of that is something else; then all from the first to the last
+    such block. trafilatura's own text loses captions, fact boxes, headings, and what
+    stands in no paragraph.
+    """
+    found = _squeezed(main)
+    page = _walk(body, _UNSEEN | _NO_READING)
+    at = _recognised(page.blocks.close(), found)
+    text = main
+    if at:
+        text = page.blocks.text(at[0], at[-1] + 1)
+        inside = set(_container([page.elements[i] for i in at]).iter())
+        held = [i for i, element in enumerate(page.elements) if element in inside]
+        container = page.blocks.text(min(held), max(held) + 1)
+        if len(container) <= _MOSTLY * len(text):
+            text = container
+    if len(_squeezed(text)) < len(found):
+        text = main
+    visible = _walk(body, _UNSEEN).blocks.text()
+    return text if len(text) >= _SHARE * len(visible) else visible
 
 
-def _text(root: Any, unseen: frozenset[str] = frozenset()) -> str:
-    """The text of all elements under the root, in order."""
+def _recognised(blocks: Sequence[str], main: str) -> list[int]:
+    """Which of the blocks are part of the main text.
+
+    Their beginnings or ends show it; with short ones, which a menu may have too,
+    only near others.
+    """
+    squeezed = [_squeezed(block) for block in blocks]
+    telling = [
+        len(block) >= _TELLING and (block[:_TELLING] in main or block[-_TELLING:] in main)
+        for block in squeezed
+    ]
+    return [
+        i
+        for i, block in enumerate(squeezed)
+        if telling[i] or (block in main and any(telling[max(0, i - _NEAR) : i + _NEAR + 1]))
+    ]
+
+
+def _container(elements: Sequence[Any]) -> Any:
+    """The smallest element that holds these, or the `article` or `main` that it is part of."""
+    first, *others = elements
+    shared = [first, *first.iterancestors()]
+    for element in others:
+        around = {element, *element.iterancestors()}
+        shared = [ancestor for ancestor in shared if ancestor in around]
+    named = (ancestor for ancestor in shared if ancestor.tag in ("article", "main"))
+    return next(named, shared[0])
+
+
+def _squeezed(text: str) -> str:
+    return "".join(text.split()).replace(CELL_END.strip(), "")
+
+
+class _Walked(NamedTuple):
+    blocks: Blocks
+    elements: list[Any]
+    """For each block, the element that it is the text of, or part of the text of."""
+
+
+def _walk(root: Any, unseen: frozenset[str] = frozenset()) -> _Walked:
+    """The text of all elements under the root, in order, but for those unseen."""
     from lxml import etree
 
     blocks = Blocks()
+    elements: list[Any] = []
     verbatim = 0
     walk = etree.iterwalk(root, events=("start", "end", "comment", "pi"))
     for event, element in walk:
         tag = element.tag if isinstance(element.tag, str) else ""
+        passed_over = element is not root and (tag in unseen or "hidden" in element.attrib)
         if event == "start":
-            if tag in unseen and element is not root:
+            if passed_over:
                 walk.skip_subtree()
                 continue
             _open(blocks, tag)
+            # What ended there belongs to the element around this one.
+            elements.extend([element.getparent()] * (len(blocks) - len(elements)))
             verbatim += tag in _VERBATIM
             blocks.add(element.text, verbatim=verbatim > 0)
             continue
-        if event == "end" and not (tag in unseen and element is not root):
+        if event == "end" and not passed_over:
             verbatim -= tag in _VERBATIM
             _close(blocks, tag)
+            elements.extend([element] * (len(blocks) - len(elements)))
         if element is not root:
             blocks.add(element.tail, verbatim=verbatim > 0)
-    return blocks.text()
+    blocks.close()
+    elements.extend([root] * (len(blocks) - len(elements)))
+    return _Walked(blocks, elements)
 
 
 def _open(blocks: Blocks, tag: str) -> None:
