@@ -7,6 +7,7 @@ in the text is a place in the file.
 
 import codecs
 import re
+from contextlib import suppress
 
 from corpus.errors import LoadError
 from corpus.extract import Columns, Extract, Reading
@@ -26,8 +27,14 @@ _MISTAKEN_FOR_WESTERN = {
     "cp1250", "cp1257", "cp775", "cp852", "hp_roman8", "iso8859_2", "iso8859_4", "iso8859_10",
     "iso8859_13", "iso8859_16", "mac_latin2",
 }  # fmt: skip
-"""What charset-normalizer answers for short French, Spanish or English text in cp1252. True Polish
-or Czech text is implausible as cp1252, and then it is not overruled."""
+"""What charset-normalizer answers for French, Spanish or English text in cp1252. It is overruled
+where cp1252 is plausible too and it has not clearly recognised one of these languages:"""
+_CENTRAL_EUROPEAN = {"Croatian", "Czech", "Hungarian", "Polish", "Romanian", "Slovak", "Slovene"}
+_COHERENT = 0.5
+_ESCAPES = ((b"\x1b$)C", "iso2022_kr"), (b"\x1b$", "iso2022_jp_2"))
+"""Codecs of seven bits, which look like ASCII but for their escapes."""
+_WIDE_SHARE = 0.2
+"""At least so many bytes of Western text are zero when each character has two or four."""
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _HEADING = re.compile(r"#{1,6}\s+(?P<title>.+?)\s*#*\s*$")
@@ -75,6 +82,8 @@ def decode(data: bytes, declared: str | None = None) -> tuple[str, str, bool]:
             return whole(data.decode(declared)), declared, False
         except (UnicodeDecodeError, LookupError):
             pass  # Pages lie about their encoding; the bytes decide.
+    if codec := _unmarked_codec(data):
+        return whole(data.decode(codec)), codec, True
     try:
         return whole(data.decode("utf-8")), "utf-8", False
     except UnicodeDecodeError as error:
@@ -120,6 +129,19 @@ def _require_text(text: str) -> None:
         )
 
 
+def _unmarked_codec(data: bytes) -> str | None:
+    """A codec whose bytes would be taken for UTF-8, but say by themselves that they are not."""
+    candidates = [codec for escape, codec in _ESCAPES if escape in data]
+    if data.count(0) >= _WIDE_SHARE * len(data):
+        big_endian = data[0::2].count(0) > data[1::2].count(0)
+        candidates += ["utf-32-be", "utf-16-be"] if big_endian else ["utf-32-le", "utf-16-le"]
+    for codec in candidates:
+        with suppress(UnicodeDecodeError):
+            if not _CONTROL.search(data.decode(codec)):
+                return codec
+    return None
+
+
 def _legacy_codec(data: bytes, error: UnicodeDecodeError) -> str:
     """The codec that most likely wrote these bytes, which are not UTF-8."""
     from charset_normalizer import from_bytes
@@ -132,6 +154,7 @@ def _legacy_codec(data: bytes, error: UnicodeDecodeError) -> str:
             " encoding fits; save it as UTF-8"
         )
     plausible = {codec for match in matches for codec in match.could_be_from_charset}
-    if best.encoding in _MISTAKEN_FOR_WESTERN and _WESTERN in plausible:
+    recognised = best.language in _CENTRAL_EUROPEAN and best.coherence >= _COHERENT
+    if best.encoding in _MISTAKEN_FOR_WESTERN and _WESTERN in plausible and not recognised:
         return _WESTERN
     return best.encoding

@@ -85,6 +85,11 @@ def test_a_byte_order_mark_decides_and_stays(tmp_path: Path, mark: bytes, codec:
         (RUSSIAN, "cp1251"),
         (RUSSIAN, "koi8-r"),
         ("政府は昨日、新しい政策を発表した。首相は記者会見で述べた。" * 6, "shift_jis"),
+        ("政府は昨日、新しい政策を発表した。", "iso2022_jp"),
+        ("The report names 58 people.\n", "utf-16-le"),
+        ("The report names 58 people.\n", "utf-16-be"),
+        ("The report names 58 people.\n", "utf-32-le"),
+        ("The report names 58 people.\n", "utf-32-be"),
     ],
 )
 def test_old_encodings_are_found_and_recorded(tmp_path: Path, text: str, codec: str) -> None:
