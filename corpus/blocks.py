@@ -6,25 +6,23 @@ __all__ = ["CELL_END", "Blocks"]
 
 CELL_END = " | "
 """What parts the cells of a table's row."""
-
 _SPACES = re.compile(r"[ \t\n\r\f\v]+")
-_AROUND_BREAK = re.compile(r" *\n *")
 
 
 class Blocks:
     """Paragraphs parted by blank lines; table rows and list items by line ends.
 
     A table row is one line, its cells parted by " | ", so that a question finds
-    the cells of a row together.
+    the cells of a row together. A table within a cell is part of that cell.
     """
 
     def __init__(self) -> None:
         self._blocks: list[str] = []
         self._gaps: list[str] = []
-        self._inline: list[str] = []
         self._tight_before = False
+        self._inline: list[str] = []
+        self._cells: list[list[str]] = []
         self._rows = 0
-        self._cells = 0
 
     def __len__(self) -> int:
         return len(self._blocks)
@@ -40,46 +38,45 @@ class Blocks:
 
     def line_break(self) -> None:
         """Go on in a new line of the current block."""
-        self._inline.append(" " if self._rows else "\n")
+        if self._inline:
+            self._inline[-1] = self._inline[-1].rstrip(" ")
+        self._inline.append("\n")
 
     def end(self, *, tight: bool = False) -> None:
         """End the current block; a tight one, such as a list item, stands close to the next."""
         if self._rows:
             self._inline.append(" ")
-            return
-        text = _AROUND_BREAK.sub("\n", "".join(self._inline)).strip()
-        self._inline.clear()
-        if not text:
-            self._tight_before &= tight
-            return
-        self._blocks.append(text)
-        self._gaps.append("\n" if tight and self._tight_before else "\n\n")
-        self._tight_before = tight
+        else:
+            text = "".join(self._inline).strip()
+            self._inline.clear()
+            self._append(text, tight=tight)
 
     def start_row(self) -> None:
-        """Begin a table's row; a table within a cell becomes part of that cell."""
+        """Begin a table's row."""
         if not self._rows:
             self.end(tight=True)
-            self._cells = 0
+            self._cells = []
         self._rows += 1
 
     def start_cell(self) -> None:
         """Begin a row's next cell."""
         if self._rows == 1:
-            if self._cells:
-                self._inline.append(CELL_END)
-            self._cells += 1
+            # What stood between two cells is shown before both, if it is shown at all.
+            self._inline = []
+            self._cells.append(self._inline)
         else:
-            self._inline.append(" ")
+            self.end()
 
     def end_row(self) -> None:
         """End the row; empty cells at its end leave nothing."""
-        self._rows -= 1
+        self._rows = max(0, self._rows - 1)
         if self._rows:
             return
-        row = _SPACES.sub(" ", "".join(self._inline)).lstrip().rstrip(" |")
-        self._inline[:] = [row]
-        self.end(tight=True)
+        cells = [_SPACES.sub(" ", "".join(cell)).strip() for cell in self._cells]
+        while cells and not cells[-1]:
+            cells.pop()
+        self._inline = []
+        self._append(_SPACES.sub(" ", CELL_END.join(cells)).strip(), tight=True)
 
     def close(self) -> list[str]:
         """End all that is open; every block, in order."""
@@ -91,5 +88,14 @@ class Blocks:
         """The blocks from `first` to before `stop`, all by default, with what parts them."""
         self.close()
         blocks, gaps = self._blocks[first:stop], self._gaps[first:stop]
-        pieces = (piece for pair in zip(gaps, blocks, strict=True) for piece in pair)
-        return "".join(pieces).removeprefix("\n\n").removeprefix("\n")
+        return "".join(blocks[:1]) + "".join(
+            gap + block for gap, block in zip(gaps[1:], blocks[1:], strict=True)
+        )
+
+    def _append(self, text: str, *, tight: bool) -> None:
+        if not text:
+            self._tight_before &= tight
+            return
+        self._blocks.append(text)
+        self._gaps.append("\n" if tight and self._tight_before else "\n\n")
+        self._tight_before = tight

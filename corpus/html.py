@@ -3,23 +3,36 @@
 import codecs
 import re
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import Any, NamedTuple
 
 from corpus.blocks import CELL_END, Blocks
 from corpus.errors import LoadError
 from corpus.extract import Columns, Extract, Reading
-from corpus.text import decode, headline, stated_title
+from corpus.text import decode, headline, stated_title, whole
 
 __all__ = ["looks_like_html", "read_html"]
 
 _SNIFFED = 2048
 _BEGINNING = re.compile(
-    rb"(\xef\xbb\xbf)?\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<(!doctype\s+html|html)[\s>]",
-    re.IGNORECASE | re.DOTALL,
+    rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?(?:<!--(?:[^-]|-(?!->))*-->\s*)*"
+    rb"<(?:!doctype\s+html|html)[\s>]",
+    re.IGNORECASE,
 )
 _CHARSET = re.compile(rb"<meta[^>]+charset\s*=\s*[\"']?\s*([\w.:-]+)", re.IGNORECASE)
 _XML_DECLARATION = re.compile(r"\A\ufeff?\s*<\?xml[^>]*>")
 _ENCODING = re.compile(rb"\A\s*<\?xml[^>]+encoding\s*=\s*[\"']([\w.:-]+)", re.IGNORECASE)
+_AS_BROWSERS_DO = {
+    "ascii": "cp1252", "iso8859-1": "cp1252", "iso8859-9": "cp1254", "iso8859-11": "cp874",
+    "tis-620": "cp874", "shift_jis": "cp932", "euc_kr": "cp949", "gb2312": "gb18030",
+    "gbk": "gb18030",
+}  # fmt: skip
+"""Codecs whose supersets browsers use in their place (WHATWG Encoding Standard)."""
+_DECLARABLE = re.compile(
+    r"cp125\d|cp866|cp874|cp932|cp949|iso8859-\d+|koi8-[ru]|mac-(roman|cyrillic)|gb18030|big5"
+    r"|euc_jp|iso2022_jp|utf-8"
+)
+"""The codecs that a page may declare: each says of ASCII what ASCII says, or escapes from it."""
 _SHARE = 0.25
 """What trafilatura finds is too little when it is less than this part of all that is visible:
 menus and footers seldom outweigh an article four to one."""
@@ -58,24 +71,34 @@ def read_html(data: bytes, _: Columns) -> Reading:
     Raises:
         LoadError: it has no text, or cannot be decoded.
     """
-    from trafilatura import bare_extraction, load_html
+    from lxml import etree, html
+    from trafilatura import bare_extraction
 
     page, encoding, _guessed = decode(data, _declared(data))
     # lxml refuses a declaration of an encoding in what is decoded already.
-    page = _XML_DECLARATION.sub("", page)
-    tree = load_html(page)
-    if tree is None:
-        raise LoadError("has no text: there is nothing of HTML in it")
+    page = _XML_DECLARATION.sub("", page).replace("\0", "\ufffd").removeprefix("\ufeff")
+    parser = html.HTMLParser(huge_tree=True)
+    try:
+        tree = html.document_fromstring(page, parser=parser)
+    except (etree.ParserError, etree.XMLSyntaxError) as error:
+        raise LoadError("has no text: there is nothing of HTML in it") from error
+    if any("Excessive depth" in entry.message for entry in parser.error_log):
+        raise LoadError("is nested too deeply to be read whole")
     found = bare_extraction(
-        page, include_comments=True, include_tables=True, favor_recall=True, with_metadata=True
+        deepcopy(tree),
+        include_comments=True,
+        include_tables=True,
+        favor_recall=True,
+        with_metadata=True,
+        date_extraction_params={"extensive_search": False, "original_date": True},
     )
     main = ""
     if found is not None and not isinstance(found, dict):
         parts = [found.body, found.commentsbody]
-        main = "\n\n".join(_walk(part).blocks.text() for part in parts if part is not None)
-    body = tree.find(".//body")
-    text = _main_text(tree if body is None else body, main)
-    title = getattr(found, "title", None) or tree.findtext(".//title") or ""
+        main = "\n".join(_walk(part).blocks.text() for part in parts if part is not None)
+    body = tree.find("body")
+    text = whole(_main_text(tree if body is None else body, main))
+    title = getattr(found, "title", None) or tree.findtext("head/title") or ""
     extract = Extract(
         text,
         title=stated_title(title) or headline(text),
@@ -93,38 +116,39 @@ def _main_text(body: Any, main: str) -> str:
     such block. trafilatura's own text loses captions, fact boxes, headings, and what
     stands in no paragraph.
     """
-    found = _squeezed(main)
     page = _walk(body, _UNSEEN | _NO_READING)
-    at = _recognised(page.blocks.close(), found)
-    text = main
+    at = _recognised(page.blocks.close(), main.split("\n"))
+    text = page.blocks.text()
     if at:
-        text = page.blocks.text(at[0], at[-1] + 1)
+        span = page.blocks.text(at[0], at[-1] + 1)
         inside = set(_container([page.elements[i] for i in at]).iter())
         held = [i for i, element in enumerate(page.elements) if element in inside]
         container = page.blocks.text(min(held), max(held) + 1)
-        if len(container) <= _MOSTLY * len(text):
-            text = container
-    if len(_squeezed(text)) < len(found):
-        text = main
+        best = container if len(container) <= _MOSTLY * len(span) else span
+        if len(_squeezed(best)) >= len(_squeezed(main)):
+            text = best
     visible = _walk(body, _UNSEEN).blocks.text()
     return text if len(text) >= _SHARE * len(visible) else visible
 
 
-def _recognised(blocks: Sequence[str], main: str) -> list[int]:
-    """Which of the blocks are part of the main text.
+def _recognised(blocks: Sequence[str], main: Sequence[str]) -> list[int]:
+    """Which of the blocks are part of the main text, whose lines are given.
 
     Their beginnings or ends show it; with short ones, which a menu may have too,
     only near others.
     """
+    lines = {_squeezed(line) for line in main}
+    beginnings = {line[:_TELLING] for line in lines}
+    ends = {line[-_TELLING:] for line in lines}
     squeezed = [_squeezed(block) for block in blocks]
     telling = [
-        len(block) >= _TELLING and (block[:_TELLING] in main or block[-_TELLING:] in main)
+        len(block) >= _TELLING and (block[:_TELLING] in beginnings or block[-_TELLING:] in ends)
         for block in squeezed
     ]
     return [
         i
         for i, block in enumerate(squeezed)
-        if telling[i] or (block in main and any(telling[max(0, i - _NEAR) : i + _NEAR + 1]))
+        if telling[i] or (block in lines and any(telling[max(0, i - _NEAR) : i + _NEAR + 1]))
     ]
 
 
@@ -204,12 +228,13 @@ def _close(blocks: Blocks, tag: str) -> None:
 
 
 def _declared(data: bytes) -> str | None:
-    """The codec that the page says it is in; browsers take Latin-1 for Windows' superset of it."""
+    """The codec that the page says it is in, as browsers understand it."""
     match = _ENCODING.match(data) or _CHARSET.search(data[:_SNIFFED])
     if match is None:
         return None
     try:
         name = codecs.lookup(match[1].decode("ascii")).name
-    except LookupError:
+    except (LookupError, UnicodeError):
         return None
-    return "cp1252" if name in ("iso8859-1", "ascii") else name
+    name = _AS_BROWSERS_DO.get(name, name)
+    return name if _DECLARABLE.fullmatch(name) else None

@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 from corpus.errors import LoadError
 from corpus.extract import Columns, Extract, Reading
 from corpus.records import Document
-from corpus.text import headline, stated_title
+from corpus.text import headline, stated_day, stated_title
 
 __all__ = ["Box", "boxes", "read_pdf"]
 
@@ -38,7 +38,10 @@ _BROKEN = "\x02"
 _HYPHENATED = re.compile(r"\w+-\w+")
 _WORD_BEFORE = re.compile(r"\w*\Z")
 _WORD_AFTER = re.compile(r"\w*")
+_ADDRESS = re.compile(r"[/@]\S*\Z|\w\.\w\S*\Z")
+_CONJUNCTIONS = {"and", "or", "to", "und", "oder", "bis", "et", "ou", "y", "o", "e", "en", "of"}
 _MAX_WORD = 64
+_RUN = re.compile(r"(?P<whole>(?<![^\n])[^\s\x02]{2,200}(?![^\n]))|[^\n]+|\n")
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 
 _PARAGRAPH_GAP = 1.35
@@ -49,8 +52,9 @@ stand 1.5 lines apart or more, and lines within one seldom more than 1.45 sizes.
 _FONT_CHANGE = 0.1
 """And so do lines whose font sizes differ by more than this part: headings, captions, notes."""
 
-_DATE = re.compile(r"D:(\d{4})(\d{2})(\d{2})")
 _MAX_LISTED_PAGES = 8
+_IMAGE_DEPTH = 4
+"""Scanners put a page's image into a form, and sometimes that into another."""
 _DEVICE = 1 << 20
 """Pixels of the imaginary screen on which places are worked out: PDFium rounds to whole ones."""
 
@@ -94,7 +98,7 @@ def read_pdf(data: bytes, _: Columns) -> Reading:
                 texts.append(text)
                 if not text.strip() and _has_image(page):
                     scanned.append(number + 1)
-        metadata = pdf.get_metadata_dict()
+        title, made = _metadata(pdf, "Title"), _metadata(pdf, "CreationDate")
     text = "\f".join(texts)
     if not text.strip():
         raise LoadError(
@@ -108,8 +112,8 @@ def read_pdf(data: bytes, _: Columns) -> Reading:
         starts.append(starts[-1] + len(page_text) + 1)
     extract = Extract(
         text,
-        title=stated_title(metadata.get("Title", "")) or headline(text),
-        date=_date(metadata.get("CreationDate", "")),
+        title=stated_title(title) or headline(text),
+        date=stated_day(made),
         page_starts=tuple(starts),
     )
     return Reading([extract], _note(scanned))
@@ -181,7 +185,7 @@ def _characters(page: Any) -> _Page:
     """The page's text: its lines, paragraphs parted by blank lines, broken words made whole."""
     textpage = page.get_textpage()
     try:
-        characters = _mended(_decoded(textpage))
+        characters = _mended(_parted(textpage, _decoded(textpage)))
         lines = [(m.start(), m.end()) for m in _LINE.finditer("".join(c for c, _ in characters))]
         ends = _paragraph_ends(page, textpage, [characters[start:end] for start, end in lines])
         pieces = [
@@ -219,12 +223,47 @@ def _decoded(textpage: Any) -> list[_Placed]:
     return characters
 
 
+def _parted(textpage: Any, characters: list[_Placed]) -> list[_Placed]:
+    """The characters with line ends where PDFium leaves them out: after lines of one character.
+
+    A column of figures would else be one number. Only lines without white space are
+    looked at, and only upright text.
+    """
+    import pypdfium2.raw as pdfium
+
+    kept: list[_Placed] = []
+    text = "".join(character for character, _ in characters)
+    for run in _RUN.finditer(text):
+        word = characters[run.start() : run.end()]
+        kept.append(word[0])
+        for one, other in pairwise(word):
+            if (
+                run["whole"]
+                and pdfium.FPDFText_GetCharAngle(textpage, one[1]) == 0.0
+                and _is_below(textpage, one[1], other[1])
+            ):
+                kept.append(("\n", _ADDED))
+            kept.append(other)
+    return kept
+
+
+def _is_below(textpage: Any, one: int, other: int) -> bool:
+    """Whether the other character stands in a lower line than the one."""
+    import pypdfium2.raw as pdfium
+
+    left, right, bottom, top = (ctypes.c_double() for _ in range(4))
+    pdfium.FPDFText_GetCharBox(textpage, other, left, right, bottom, top)
+    ceiling = top.value
+    pdfium.FPDFText_GetCharBox(textpage, one, left, right, bottom, top)
+    return ceiling < bottom.value
+
+
 def _mended(characters: list[_Placed]) -> list[_Placed]:
     """The characters with every word that a line's end broke put together again.
 
-    The hyphen stays where the page has the word with its hyphen elsewhere, and
-    beside a digit or a capital ("2014-2015", "Anglo-American"). Otherwise the
-    typesetter put it in, and it goes.
+    The hyphen stays where the page has the word with its hyphen elsewhere, in an
+    address, and beside a digit or a capital ("2014-2015", "Anglo-American").
+    Otherwise the typesetter put it in, and it goes.
     """
     text = "".join(character for character, _ in characters)
     if _BROKEN not in text:
@@ -239,7 +278,10 @@ def _mended(characters: list[_Placed]) -> list[_Placed]:
         after = _WORD_AFTER.match(text, at + 1, at + 1 + _MAX_WORD)
         left, right = before[0] if before else "", after[0] if after else ""
         put_in = left[-1:].isalpha() and right[:1].islower()
-        if not put_in or f"{left}-{right}".lower() in known:
+        address = _ADDRESS.search(text, max(0, at - _MAX_WORD), at)
+        if right in _CONJUNCTIONS:  # As in "pre- and post-war": two words, parted by a line's end.
+            kept += [("-", i), ("\n", _ADDED)]
+        elif not put_in or address or f"{left}-{right}".lower() in known:
             kept.append(("-", i))
     return kept
 
@@ -332,14 +374,18 @@ def _has_image(page: Any) -> bool:
     import pypdfium2.raw as pdfium
 
     return any(
-        pdfium.FPDFPageObj_GetType(pdfium.FPDFPage_GetObject(page, i)) == pdfium.FPDF_PAGEOBJ_IMAGE
-        for i in range(pdfium.FPDFPage_CountObjects(page))
+        item.type == pdfium.FPDF_PAGEOBJ_IMAGE for item in page.get_objects(max_depth=_IMAGE_DEPTH)
     )
 
 
-def _date(written: str) -> str | None:
-    match = _DATE.match(written)
-    return "-".join(match.groups()) if match else None
+def _metadata(pdf: Any, key: str) -> str:
+    """What the file states under the key; pypdfium2's own method fails on half a character."""
+    import pypdfium2.raw as pdfium
+
+    length = pdfium.FPDF_GetMetaText(pdf, key.encode(), None, 0)
+    buffer = ctypes.create_string_buffer(length)
+    pdfium.FPDF_GetMetaText(pdf, key.encode(), buffer, length)
+    return buffer.raw.decode("utf-16-le", "surrogatepass").rstrip("\0")
 
 
 def _note(scanned: Sequence[int]) -> str | None:

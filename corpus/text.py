@@ -8,11 +8,12 @@ in the text is a place in the file.
 import codecs
 import re
 from contextlib import suppress
+from datetime import date
 
 from corpus.errors import LoadError
 from corpus.extract import Columns, Extract, Reading
 
-__all__ = ["decode", "headline", "read_text", "read_unknown", "stated_title", "whole"]
+__all__ = ["decode", "headline", "read_text", "read_unknown", "stated_day", "stated_title", "whole"]
 
 # UTF-32 first: its little-endian mark starts with UTF-16's.
 _MARKS = (
@@ -39,6 +40,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _HEADING = re.compile(r"#{1,6}\s+(?P<title>.+?)\s*#*\s*$")
 _TITLE_CHARS = 120
+_DAY = re.compile(r"(?:D:)?(\d{4})-?(\d\d)-?(\d\d)")
 _JUNK_TITLE = re.compile(
     r"untitled.*|unnamed|document ?\d*|microsoft \w+ - .*|.*\.(docx?|pdf|tex|dvi|indd|p65)"
     r"|(word|powerpoint) (document|presentation)",
@@ -113,8 +115,16 @@ def headline(text: str) -> str | None:
 
 def stated_title(title: str) -> str | None:
     """The title that a file states, unless a program put it there by itself."""
-    title = whole(" ".join(title.split()))
+    title = whole(" ".join(_CONTROL.sub(" ", title).split()))
     return title if title and not _JUNK_TITLE.fullmatch(title) else None
+
+
+def stated_day(written: str) -> str | None:
+    """The day at the beginning of a date that a file states, if there is such a day."""
+    if match := _DAY.match(written.strip()):
+        with suppress(ValueError):
+            return date(*map(int, match.groups())).isoformat()
+    return None
 
 
 def _reading(text: str, encoding: str) -> Reading:

@@ -1,30 +1,37 @@
-"""Word's DOCX files, through python-docx. Headers, footers, notes and comments are not read."""
+"""Word's files: DOCX, and its siblings with macros and for templates.
+
+python-docx is not used to read them: it refuses the siblings, leaves out tracked
+insertions and what stands in content controls, and makes up properties.
+"""
 
 import io
 import zipfile
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from corpus.blocks import Blocks
 from corpus.errors import LoadError
 from corpus.extract import Columns, Extract, Reading
-from corpus.text import headline, stated_title
+from corpus.text import headline, stated_day, stated_title
 
 __all__ = ["looks_like_docx", "read_docx"]
 
 _MAIN_PART = "word/document.xml"
+_PROPERTIES = "docProps/core.xml"
 _MAX_UNPACKED = 256 * 2**20
-_W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
-_TEXT = {f"{_W}t", "{http://schemas.openxmlformats.org/officeDocument/2006/math}t"}
-_CHARACTERS = {f"{_W}tab": "\t", f"{_W}noBreakHyphen": "-"}
-_BREAKS = {f"{_W}br", f"{_W}cr"}
-_PARAGRAPH, _ROW, _CELL, _TEXT_BOX = (f"{_W}{name}" for name in ("p", "tr", "tc", "txbxContent"))
+
+# Names without their namespaces, of which there are two: of the usual kind of file and of the
+# strict one. The names are unambiguous within a document's body.
+_TEXT = {"t"}
+_CHARACTERS = {"tab": "\t", "noBreakHyphen": "-"}
 _LEFT_OUT = {
-    f"{_W}del",
-    f"{_W}moveFrom",
-    # What programs show that do not know the newer form before it.
-    "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback",
-}
+    "del", "moveFrom",  # tracked as deleted
+    "Fallback",  # for programs that do not know the newer form before it
+    "rt",  # the reading printed above a word
+    "pPr", "rPr", "tblPr", "trPr", "tcPr", "sectPr", "sdtPr",
+}  # fmt: skip
 
 
 def looks_like_docx(data: bytes) -> bool:
@@ -34,78 +41,102 @@ def looks_like_docx(data: bytes) -> bool:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as container:
             return _MAIN_PART in container.namelist()
-    except (zipfile.BadZipFile, ValueError, OSError):
+    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError):
         return False
 
 
 def read_docx(data: bytes, _: Columns) -> Reading:
     """The body in order, with its tables, text boxes and fields; deleted text is not in it.
 
+    Headers, footers, notes and comments are parts of their own and are not read.
+
     Raises:
         LoadError: it is damaged, unpacks to too much, or has no text.
     """
-    import docx
-    from docx.opc.exceptions import PackageNotFoundError
-    from lxml import etree
-
-    _require_reasonable_size(data)
-    try:
-        document = docx.Document(io.BytesIO(data))
-        text = _text(document.element.body)
-    except (
-        zipfile.BadZipFile, PackageNotFoundError, etree.XMLSyntaxError, KeyError, ValueError,
-        AttributeError,
-    ) as error:  # fmt: skip
-        raise LoadError(f"is a damaged DOCX file: {error}") from error
-    properties = document.core_properties
-    made = properties.modified or properties.created
+    with _container(data) as container:
+        body = _parsed(container, _MAIN_PART).find("{*}body")
+        if body is None:
+            raise LoadError(f"is a damaged DOCX file: {_MAIN_PART} has no body")
+        properties = None
+        with suppress(LoadError):  # Without its properties a document can still be read.
+            properties = _parsed(container, _PROPERTIES)
+    text = _text(body)
     extract = Extract(
         text,
-        title=stated_title(properties.title or "") or headline(text),
-        date=made.date().isoformat() if made else None,
+        title=stated_title(_property(properties, "title")) or headline(text),
+        date=stated_day(_property(properties, "modified"))
+        or stated_day(_property(properties, "created")),
     )
     return Reading([extract])
 
 
-def _require_reasonable_size(data: bytes) -> None:
-    """Refuse what would unpack to more than memory should hold."""
+@contextmanager
+def _container(data: bytes) -> Iterator[zipfile.ZipFile]:
+    """The zip container, unless it would unpack to more than memory should hold."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as container:
             unpacked = sum(entry.file_size for entry in container.infolist())
-    except zipfile.BadZipFile as error:
+            if unpacked > _MAX_UNPACKED:
+                raise LoadError(
+                    f"unpacks to {unpacked / 2**20:,.0f} MB, more than"
+                    f" {_MAX_UNPACKED / 2**20:,.0f}; it may be made to fill the memory"
+                )
+            yield container
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as error:
         raise LoadError(f"is a damaged DOCX file: {error}") from error
-    if unpacked > _MAX_UNPACKED:
-        raise LoadError(
-            f"unpacks to {unpacked / 2**20:,.0f} MB, more than {_MAX_UNPACKED / 2**20:,.0f};"
-            " it may be made to fill the memory"
-        )
+
+
+def _parsed(container: zipfile.ZipFile, name: str) -> Any:
+    """The root of one of its parts."""
+    from lxml import etree
+
+    try:
+        entry = container.getinfo(name)
+        with container.open(entry) as stream:
+            # Never more than the directory says, whatever comes out.
+            content = stream.read(entry.file_size + 1)
+        if len(content) > entry.file_size:
+            raise LoadError(f"is a damaged DOCX file: {name} is larger than it says")
+        # Entities are how a small file becomes a huge one; Word writes none.
+        parser = etree.XMLParser(resolve_entities=False, no_network=True)
+        return etree.fromstring(content, parser)
+    except KeyError:
+        raise LoadError(f"is a damaged DOCX file: it has no {name}") from None
+    except (
+        etree.XMLSyntaxError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError,
+        RuntimeError, ValueError, OSError,
+    ) as error:  # fmt: skip
+        raise LoadError(f"is a damaged DOCX file: {name}: {error}") from error
 
 
 def _text(body: Any) -> str:
-    # Not python-docx's own `paragraph.text`, which leaves out what is tracked as inserted and
-    # what stands in content controls.
     from lxml import etree
 
     blocks = Blocks()
-    walk = etree.iterwalk(body, events=("start", "end"))
     starts: dict[str, Callable[[], None]] = {
-        _ROW: blocks.start_row,
-        _CELL: blocks.start_cell,
-        _TEXT_BOX: blocks.end,
-        **dict.fromkeys(_BREAKS, blocks.line_break),
+        "tr": blocks.start_row,
+        "tc": blocks.start_cell,
+        "txbxContent": blocks.end,
+        "br": blocks.line_break,
+        "cr": blocks.line_break,
     }
-    ends: dict[str, Callable[[], None]] = {_PARAGRAPH: blocks.end, _ROW: blocks.end_row}
+    ends: dict[str, Callable[[], None]] = {"p": blocks.end, "tr": blocks.end_row}
+    walk = etree.iterwalk(body, events=("start", "end"))
     for event, element in walk:
-        tag = element.tag
+        name = etree.QName(element).localname
         if event == "end":
-            if tag in ends:
-                ends[tag]()
-        elif tag in _LEFT_OUT:
+            if name in ends:
+                ends[name]()
+        elif name in _LEFT_OUT:
             walk.skip_subtree()
-        elif tag in _TEXT:
+        elif name in _TEXT:
             blocks.add(element.text, verbatim=True)
-        elif tag in _CHARACTERS:
-            blocks.add(_CHARACTERS[tag], verbatim=True)
-        elif tag in starts:
-            starts[tag]()
+        elif name in _CHARACTERS:
+            blocks.add(_CHARACTERS[name], verbatim=True)
+        elif name in starts:
+            starts[name]()
     return blocks.text()
+
+
+def _property(properties: Any, name: str) -> str:
+    return ((properties.findtext(f"{{*}}{name}") if properties is not None else "") or "").strip()

@@ -29,7 +29,6 @@ ONLY = {
     "tantivy": "embeddings/lexical.py",
     "pypdfium2": "corpus/pdf.py",
     "trafilatura": "corpus/html.py",
-    "docx": "corpus/word.py",
 }
 MODULES = sorted(path for floor in FLOORS for path in (ROOT / floor).glob("*.py"))
 

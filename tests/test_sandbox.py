@@ -5,19 +5,17 @@ import os
 import random
 import resource
 import signal
-import stat
 import subprocess
 import sys
 import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import python
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -72,7 +70,7 @@ def good(tmp_path: Path) -> Path:
 
 
 def said(file: ReadFile) -> str:
-    assert (file.outcome, file.documents) == ("failed", ())
+    assert (file.outcome, len(file.documents)) == ("failed", 0)
     assert file.reason is not None
     return file.reason
 
@@ -312,8 +310,10 @@ def test_what_takes_a_file_s_place_is_not_waited_for(tmp_path: Path, good: Path)
     device.symlink_to("/dev/zero")
     loop.symlink_to(loop)
     with Sandbox(workers=1, limits=Limits(seconds=10)) as sandbox:
-        for path in (pipe, folder, device):
+        for path in (pipe, device):
             assert said(sandbox.read(path)) == "cannot be read: it is no longer a regular file"
+        for _ in range(1100):  # More than may be open at once.
+            assert "Is a directory" in (reason := said(sandbox.read(folder))) or "regular" in reason
         assert said(sandbox.read(gone)) == "cannot be read: No such file or directory"
         assert "symbolic links" in said(sandbox.read(loop))
         assert text_of(sandbox.read(good)) == "A good file."
@@ -351,7 +351,7 @@ def test_what_is_known_is_not_parsed_again(good: Path, tmp_path: Path) -> None:
             first = sandbox.read(path)
             known = Fingerprint(first.sha256, first.loader)
             again = sandbox.read(path, known)
-            assert (again.outcome, again.documents, again.reason) == ("same", (), None)
+            assert (again.outcome, len(again.documents), again.reason) == ("same", 0, None)
             assert (again.sha256, again.loader) == (first.sha256, first.loader)
             assert (again.size, again.mtime_ns) == (first.size, first.mtime_ns)
             for other in (
@@ -397,10 +397,10 @@ def test_failing_files_leave_nothing_in_the_parent(
 ) -> None:
     def held() -> tuple[int, int]:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
-        return len(os.listdir("/proc/self/fd")), pages * resource.getpagesize()
+        return len([*Path("/proc/self/fd").iterdir()]), pages * resource.getpagesize()
 
-    deadly = planted("os.write(replies, HEADER.pack(2**22) + bytes(2**21)); os._exit(1)")
-    files = [deadly, *(tmp_path / f"gone{n}" for n in range(60))] * 12
+    deadly = planted("os.write(replies, HEADER.pack(2**23) + bytes(2**22)); os._exit(1)")
+    files = [deadly, *(tmp_path / f"gone{n}" for n in range(60))] * 8
     with Sandbox(workers=2) as sandbox:
         for _ in sandbox.read_all((path, None) for path in files[:122]):
             pass
@@ -409,66 +409,60 @@ def test_failing_files_leave_nothing_in_the_parent(
             said(file)
         assert len(leftovers()) <= 2
         assert held()[0] <= open_files + 2
-        assert held()[1] < memory + 8 * MB
+        assert held()[1] < memory + 20 * MB
     assert leftovers() == {}
 
 
 # The end.
 
 
+@pytest.fixture
+def quiet_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a reader raises whose sandbox is closed meanwhile is nobody's business."""
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+
+
 def test_closing_in_the_middle_ends_the_processes(
-    planted: Callable[[str], Path], leftovers: Callable[[], dict[int, str]], good: Path
+    planted: Callable[[str], Path],
+    leftovers: Callable[[], dict[int, str]],
+    good: Path,
+    quiet_threads: None,
 ) -> None:
     hanging = [planted("time.sleep(600)") for _ in range(4)]
     sandbox = Sandbox(workers=2)
     results: list[ReadFile] = []
-    thread = threading.Thread(target=lambda: results.extend(sandbox.read_all(
-        (path, None) for path in [good, *hanging])))  # fmt: skip
-    with suppress_thread_errors():
-        thread.start()
-        assert eventually(lambda: len(leftovers()) == 2)
-        time.sleep(0.3)
-        started = time.monotonic()
-        sandbox.close()
-        assert time.monotonic() - started < 2
-        assert leftovers() == {}
-        thread.join(5)
+    files = [(path, None) for path in [good, *hanging]]
+    thread = threading.Thread(target=lambda: results.extend(sandbox.read_all(files)))
+    thread.start()
+    assert eventually(lambda: len(leftovers()) == 2)
+    time.sleep(0.3)
+    started = time.monotonic()
+    sandbox.close()
+    assert time.monotonic() - started < 2
+    assert leftovers() == {}
+    thread.join(5)
     assert not thread.is_alive()
 
 
-@pytest.mark.parametrize("delay", [0.0, 0.001, 0.004, 0.05, 0.2])
 def test_closing_at_any_moment_ends_the_processes(
-    planted: Callable[[str], Path], leftovers: Callable[[], dict[int, str]], delay: float
+    planted: Callable[[str], Path], leftovers: Callable[[], dict[int, str]], quiet_threads: None
 ) -> None:
-    """Also of a worker that is just being started."""
+    """Also those that are just being started."""
     hanging = planted("time.sleep(600)")
-    sandbox = Sandbox(workers=2, limits=Limits(seconds=600))
-    readers = [threading.Thread(target=sandbox.read, args=[hanging]) for _ in range(2)]
-    with suppress_thread_errors():
+    readers = []
+    for round_ in range(10):
+        with Sandbox(workers=4, limits=Limits(seconds=20)) as sandbox:
+            for _ in range(4):
+                readers.append(threading.Thread(target=sandbox.read, args=[hanging]))
+                readers[-1].start()
+            time.sleep(round_ / 1000)
+    try:
+        assert eventually(lambda: leftovers() == {}, 5), "a process was left behind"
+    finally:
+        for pid in leftovers():
+            os.kill(pid, signal.SIGKILL)
         for thread in readers:
-            thread.start()
-        time.sleep(delay)
-        sandbox.close()
-        try:
-            assert eventually(lambda: leftovers() == {}, 3), "a process was left behind"
-        finally:
-            for pid in leftovers():
-                os.kill(pid, signal.SIGKILL)
-            for thread in readers:
-                thread.join(10)
-
-
-def suppress_thread_errors() -> Any:
-    """What a reader that is closed under raises is nobody's business."""
-    return pytest.MonkeyPatch.context() if False else _quiet_threads()
-
-
-class _quiet_threads:  # noqa: N801
-    def __enter__(self) -> None:
-        self._hook, threading.excepthook = threading.excepthook, lambda _: None
-
-    def __exit__(self, *_: object) -> None:
-        threading.excepthook = self._hook
+            thread.join(25)
 
 
 PARENT = """
@@ -490,19 +484,19 @@ def test_a_killed_parent_leaves_no_worker_at_work(planted: Callable[[str], Path]
     )
     assert parent.stdout is not None
     parent.stdout.readline()
+    code = str(spinning.with_name("planted.py"))
 
     def workers() -> list[int]:
-        listed = subprocess.run(
-            ["ps", "-A", "-o", "pid=,command="], capture_output=True, text=True
-        ).stdout
-        return [int(line.split()[0]) for line in listed.splitlines() if "planted.py" in line]
+        command = ["ps", "-A", "-ww", "-o", "pid=,command="]
+        listed = subprocess.run(command, capture_output=True, text=True).stdout
+        return [int(line.split()[0]) for line in listed.splitlines() if code in line]
 
     assert eventually(workers)
     time.sleep(0.5)
     parent.kill()
     parent.communicate()
     try:
-        assert eventually(lambda: not workers(), 10)
+        assert eventually(lambda: not workers(), 15)
     finally:
         for pid in workers():
             os.kill(pid, signal.SIGKILL)
@@ -551,7 +545,8 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str, 
         yield read
 
 
-anything = st.text(st.characters(exclude_categories=[]), max_size=12)
+odd = st.sampled_from("\ud800a\0\udfffb \n\x85\u2028\ufeff\x1b😀\u202e\uffff")
+anything = st.text(odd, max_size=4) | st.text(st.characters(exclude_categories=[]), max_size=9)
 """Lone surrogates, NUL, and what is no character at all."""
 
 
@@ -602,10 +597,3 @@ def test_comments_at_the_start_of_a_file_take_no_time(
     started = time.perf_counter()
     load(Path("/note.md"), note)
     assert time.perf_counter() - started < 4 * seconds + 0.02
-
-
-def test_only_the_sandbox_s_own_module_is_run() -> None:
-    """It is importable as a module without doing anything."""
-    done = python("import corpus.sandbox, stat; print('nothing happened')")
-    assert done.stdout == "nothing happened\n"
-    assert stat is not None
