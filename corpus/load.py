@@ -5,6 +5,9 @@ because extensions lie. To add one, write its function and a line in `LOADERS`.
 """
 
 import hashlib
+import io
+import json
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +23,10 @@ from corpus.word import looks_like_docx, read_docx
 
 __all__ = ["LOADERS", "UNREAD", "Loaded", "Loader", "chosen_loader", "is_current", "load"]
 
-UNREAD = "unread/2"
-"""What is recorded as the loader of a file that none reads. Goes up when a format is added."""
+FORMATS = 2
+"""Goes up when a format is added: files that were not known for what they are are read anew."""
+UNREAD = f"unread/{FORMATS}"
+"""What is recorded as the loader of a file that none reads."""
 
 _NOT_READ = {
     b"\x89PNG": "a PNG image",
@@ -35,8 +40,8 @@ _NOT_READ = {
     b"SQLite format 3": "an SQLite database",
 }
 _NOT_READ_ZIPS = {
-    "xl/": "an Excel workbook; save its sheets as CSV",
-    "ppt/": "a PowerPoint presentation; save it as PDF",
+    "xl/workbook": "an Excel workbook; save its sheets as CSV",
+    "ppt/presentation": "a PowerPoint presentation; save it as PDF",
     "META-INF/container.xml": "an EPUB book; save it as HTML",
     "content.xml": "an OpenDocument file; save it as DOCX",
 }
@@ -54,15 +59,15 @@ class Loader:
     recognises: Callable[[bytes], bool] | None = None
     """Whether the content, whatever the file is called, is of this format."""
     uses_columns: bool = False
+    assumed: bool = False
+    """Whether it reads what no other one knows."""
 
     def identity(self, columns: Columns) -> str:
         """The loader with all that decides what text it makes of given bytes."""
-        told = []
-        if self.uses_columns and columns.text:
-            told.append(f" text={','.join(columns.text)}")
-        if self.uses_columns and columns.title:
-            told.append(f" title={columns.title}")
-        return f"{self.name}/{self.version}{''.join(told)}"
+        identity = f"{self.name}/{self.version}"
+        if self.uses_columns and columns != DEFAULT_COLUMNS:
+            identity += f" {json.dumps([columns.text, columns.title], ensure_ascii=False)}"
+        return f"{identity} {UNREAD}" if self.assumed else identity
 
 
 def _suffixes(names: str) -> frozenset[str]:
@@ -77,7 +82,7 @@ LOADERS = (
     Loader("jsonl", 1, read_json_lines, _suffixes("jsonl ndjson"), uses_columns=True),
     Loader("markdown", 1, read_text, _suffixes("md markdown")),
     Loader("text", 1, read_text, _suffixes("txt text rst")),
-    Loader("text", 1, read_unknown),
+    Loader("text", 1, read_unknown, assumed=True),
 )
 """In the order in which they are tried."""
 
@@ -154,6 +159,11 @@ def _refuse_other_formats(data: bytes, suffix: str) -> None:
         if data.startswith(signature):
             raise LoadError(f"is {what}")
     if data.startswith(b"PK\x03\x04") and suffix != ".docx":
-        # The names of a zip's entries stand in it as they are.
-        kinds = (what for name, what in _NOT_READ_ZIPS.items() if name.encode() in data)
-        raise LoadError(f"is {next(kinds, 'a zip archive; unpack it first')}")
+        try:
+            names = zipfile.ZipFile(io.BytesIO(data)).namelist()
+        except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as error:
+            raise LoadError(f"is a damaged zip archive: {error}") from error
+        for beginning, what in _NOT_READ_ZIPS.items():
+            if any(name.startswith(beginning) for name in names):
+                raise LoadError(f"is {what}")
+        raise LoadError("is a zip archive; unpack it first")

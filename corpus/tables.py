@@ -21,6 +21,8 @@ __all__ = ["read_csv", "read_json_lines"]
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+\Z")
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _DELIMITERS = ",;\t|"
+_NO_DELIMITER = "\x1f"
+"""Stands in no text: a table of one column, whose commas are commas."""
 _SNIFFED_ROWS = 50
 _MAIN_COLUMNS = (
     "text", "body", "content", "article", "abstract", "passage", "paragraph", "context",
@@ -58,7 +60,7 @@ def read_csv(data: bytes, columns: Columns) -> Reading:
     if len(records) < 2:
         raise LoadError("has no rows: expected a first line of column names, and rows below it")
     (_, header), *rows = records
-    names = [name.strip() for name in header]
+    names = [_name(name) for name in header]
     _require(names, columns)
     extracts = [
         _extract(row, list(_cells(names, values, line)), columns, encoding)
@@ -81,14 +83,13 @@ def read_json_lines(data: bytes, columns: Columns) -> Reading:
         if not line.strip():
             continue
         try:
-            values = json.loads(line)
-        except (ValueError, RecursionError):
-            values = None
-        if not isinstance(values, dict):
+            values = _DECODER.decode(line)
+            written = {_name(key): _written(value) for key, value in values.items()}
+        except (ValueError, RecursionError, AttributeError):
             bad.append(number)
             continue
-        names.update(dict.fromkeys(values))
-        cells = [_Cell(key, _written(value), number, False) for key, value in values.items()]
+        names.update(dict.fromkeys(written))
+        cells = [_Cell(name, value, number, False) for name, value in written.items()]
         extracts.append(_extract(len(extracts) + 1, cells, columns, encoding))
     if not extracts:
         raise LoadError("has no JSON objects; expected one on each line")
@@ -132,7 +133,8 @@ def _delimiter(lines: Sequence[str]) -> str:
             return 0.0, 1
         return widths.count(widths[0]) / len(widths), widths[0]
 
-    return max(_DELIMITERS, key=evenness)
+    best = max(_DELIMITERS, key=evenness)
+    return best if evenness(best)[1] > 1 else _NO_DELIMITER
 
 
 def _cells(names: Sequence[str], values: Sequence[str], line: int) -> Iterator[_Cell]:
@@ -143,6 +145,19 @@ def _cells(names: Sequence[str], values: Sequence[str], line: int) -> Iterator[_
         line += len(_LINE_END.findall(value))
 
 
+class _Number(str):
+    """A number as the file writes it: 19.90 is not 19.9 in a quote."""
+
+    __slots__ = ()
+
+
+_DECODER = json.JSONDecoder(parse_float=_Number, parse_int=_Number, parse_constant=_Number)
+
+
+def _name(key: str) -> str:
+    return " ".join(whole(key).split())
+
+
 def _written(value: object) -> str:
     """A JSON value as text: a list of plain ones with commas, anything deeper as JSON."""
     if value is None:
@@ -151,6 +166,17 @@ def _written(value: object) -> str:
         return value
     if isinstance(value, list) and not any(isinstance(item, list | dict) for item in value):
         return ", ".join(_written(item) for item in value)
+    return _as_json(value)
+
+
+def _as_json(value: object) -> str:
+    if isinstance(value, _Number):
+        return value
+    if isinstance(value, list):
+        return f"[{', '.join(map(_as_json, value))}]"
+    if isinstance(value, dict):
+        pairs = (f"{_as_json(key)}: {_as_json(item)}" for key, item in value.items())
+        return f"{{{', '.join(pairs)}}}"
     return json.dumps(value, ensure_ascii=False)
 
 
