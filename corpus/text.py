@@ -35,9 +35,10 @@ _COHERENT = 0.5
 _WESTERN_BYTES = re.compile(rb"[^\x81\x8d\x8f\x90\x9d]*")
 """What cp1252 has characters for."""
 _EAST_ASIAN = ("big5", "cp932", "cp949", "cp950", "euc_", "gb", "johab", "shift_jis")
-_FEW = 0.05
+_FEW = 8
+_FEW_SHARE = 0.05
 """Text of a language that is written in several bytes a character has more bytes above ASCII than
-this; a lone degree sign or apostrophe before a letter is like one of its characters."""
+this many; a lone degree sign or apostrophe before a letter is like one of its characters."""
 _ESCAPES = ((b"\x1b$)C", "iso2022_kr"), (b"\x1b$", "iso2022_jp_2"))
 """Codecs of seven bits, which look like ASCII but for their escapes."""
 _WIDE_SHARE = 0.2
@@ -170,8 +171,13 @@ def _legacy_codec(data: bytes, error: UnicodeDecodeError) -> str:
             " encoding fits; save it as UTF-8"
         )
     plausible = {codec for match in matches for codec in match.could_be_from_charset}
-    few = sum(byte >= 0x80 for byte in data) < _FEW * len(data)
-    if few and best.encoding.startswith(_EAST_ASIAN) and _WESTERN_BYTES.fullmatch(data):
+    high = sum(byte >= 0x80 for byte in data)
+    if (
+        high <= _FEW
+        and high < _FEW_SHARE * len(data)
+        and best.encoding.startswith(_EAST_ASIAN)
+        and _WESTERN_BYTES.fullmatch(data)
+    ):
         return _WESTERN
     recognised = best.language in _CENTRAL_EUROPEAN and best.coherence >= _COHERENT
     if best.encoding in _MISTAKEN_FOR_WESTERN and _WESTERN in plausible and not recognised:

@@ -27,7 +27,12 @@ def write(folder: Path, data: bytes, name: str = "note.txt") -> Path:
 
 
 @settings(deadline=None, max_examples=200)
-@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=300), st.data())
+@given(
+    st.text(
+        st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=300
+    ),
+    st.data(),
+)
 def test_a_slice_of_the_text_is_a_slice_of_the_file(
     tmp_path_factory: pytest.TempPathFactory, text: str, data: st.DataObject
 ) -> None:
