@@ -5,13 +5,15 @@ its standard streams, nothing unpickled. It may use so much memory and so many
 seconds for a file, may write no file, and is replaced when it breaks a limit.
 
     parent                                  worker (python -m corpus.sandbox)
-    {"path", "max_bytes", "known", …}  ->
-                                       <-   {"outcome", "sha256", "loader", "documents", …}
+    {"path", "known", "columns", …}  ->
+                                       <-   {"sha256", "loader", "size", "mtime_ns"}
+                                       <-   {"outcome", "reason", "note", "documents"}
                                        <-   one frame a document
 """
 
 import hashlib
 import json
+import math
 import os
 import resource
 import select
@@ -27,6 +29,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from queue import SimpleQueue
+from threading import Lock
 from typing import IO, Any, Literal, Self, TypeAlias
 
 from corpus.cores import cores
@@ -39,6 +42,10 @@ from corpus.text import whole
 __all__ = ["Fingerprint", "Limits", "ReadFile", "Sandbox"]
 
 _HEADER = struct.Struct(">Q")
+_NOTHING = {"documents": 0, "retires": False}
+_RETIRING_SECONDS = 1.0
+_RETIRE_SHARE = 1 / 16
+"""A worker that has grown by more than this part of its memory is replaced."""
 _READ_TRIES = 3
 _PAUSE_SECONDS = 0.05
 _SENT_FIELDS = (
@@ -114,11 +121,8 @@ class Sandbox:
     def read(self, path: Path, known: Fingerprint | None = None) -> ReadFile:
         """Read one file; parse it only when its fingerprint is not the known one."""
         worker = self._idle.get()
-        read_at = time.time()
         try:
-            return worker.read(path, known, self._columns, read_at)
-        except LoadError as error:
-            return ReadFile(path, "failed", read_at, reason=str(error))
+            return worker.read(path, known, self._columns)
         finally:
             self._idle.put(worker)
 
@@ -136,7 +140,7 @@ class Sandbox:
         """End the workers, also in the middle of a file."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         for worker in self._workers:
-            worker.stop()
+            worker.close()
 
     def __enter__(self) -> Self:
         return self
@@ -151,46 +155,56 @@ class _Worker:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._process: subprocess.Popen[bytes] | None = None
+        self._starting = Lock()
+        self._closed = False
 
-    def read(
-        self, path: Path, known: Fingerprint | None, columns: Columns, read_at: float
-    ) -> ReadFile:
-        """Have the process read one file.
-
-        Raises:
-            LoadError: it broke a limit, or died.
-        """
+    def read(self, path: Path, known: Fingerprint | None, columns: Columns) -> ReadFile:
+        """Have the process read one file; what breaks a limit has failed."""
         limits = self._limits
         request = {
             "path": str(path),
             "known": asdict(known) if known else None,
             "columns": asdict(columns),
             "file_bytes": limits.file_bytes,
+            "seconds": limits.seconds,
         }
         deadline = time.monotonic() + limits.seconds
+        # Of a file that hangs or kills its reader it is known at least which it was, so that it
+        # is not tried again and again.
+        file: dict[str, Any] = {"path": path, "read_at": time.time()}
         try:
             process = self._started()
             assert process.stdin is not None
             _send(process.stdin, request)
             pipe = _Pipe(process, deadline, limits.reply_bytes)
-            head = pipe.receive()
+            file |= pipe.receive()
+            outcome = pipe.receive()
             documents = [
-                _document(path, head, pipe.receive()) for _ in range(head.pop("documents"))
+                _document(path, file, pipe.receive()) for _ in range(outcome.pop("documents"))
             ]
+            if outcome.pop("retires"):
+                self.stop(grace_seconds=_RETIRING_SECONDS)
+            return ReadFile(**file, **outcome, documents=documents)
         except TimeoutError:
             self.stop()
-            raise LoadError(
-                f"took more than {limits.seconds:.3g} s to read, and was given up"
-            ) from None
+            reason = f"took more than {limits.seconds:.3g} s to read, and was given up"
         except OverflowError:
             self.stop()
-            size = limits.reply_bytes / 2**20
-            raise LoadError(f"turns into more than {size:,.0f} MB of text") from None
+            reason = f"turns into more than {limits.reply_bytes / 2**20:,.0f} MB of text"
         except (EOFError, BrokenPipeError):
-            code = self.stop(grace_seconds=1.0)
+            code = self.stop(grace_seconds=_RETIRING_SECONDS)
             how = f"signal {-code}" if code < 0 else f"exit code {code}"
-            raise LoadError(f"ended the process that read it ({how}); it may be damaged") from None
-        return ReadFile(path, read_at=read_at, documents=documents, **head)
+            reason = f"ended the process that read it ({how}); it may be damaged"
+        except (ValueError, KeyError, TypeError, AssertionError, RecursionError):
+            self.stop()
+            reason = "made the process that read it talk nonsense; it may be made to do so"
+        return ReadFile(**file, outcome="failed", reason=reason)
+
+    def close(self) -> None:
+        """Kill the process, also while a file is read, and start no other."""
+        with self._starting:
+            self._closed = True
+            self.stop()
 
     def stop(self, *, grace_seconds: float = 0.0) -> int:
         """Kill the process, if there is one that does not end by itself; its exit code."""
@@ -208,15 +222,20 @@ class _Worker:
         return process.returncode
 
     def _started(self) -> "subprocess.Popen[bytes]":
-        if self._process is None:
-            # -P: a folder of documents, where this may run, must not be searched for modules.
-            self._process = subprocess.Popen(  # noqa: S603 - our own module
-                [sys.executable, "-P", "-m", "corpus.sandbox", str(self._limits.memory_bytes)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-            )
-        return self._process
+        with self._starting:
+            if self._closed:
+                raise EOFError
+            if self._process is not None and self._process.poll() is not None:
+                self.stop()  # It was ended from outside, between two files.
+            if self._process is None:
+                # -P: a folder of documents, where this may run, is not searched for modules.
+                self._process = subprocess.Popen(  # noqa: S603 - our own module
+                    [sys.executable, "-P", "-m", "corpus.sandbox", str(self._limits.memory_bytes)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                )
+            return self._process
 
 
 class _Pipe:
@@ -225,6 +244,8 @@ class _Pipe:
     def __init__(self, process: "subprocess.Popen[bytes]", deadline: float, budget: int) -> None:
         assert process.stdout is not None
         self._descriptor = process.stdout.fileno()
+        self._poll = select.poll()  # select.select takes no descriptor above 1,023
+        self._poll.register(self._descriptor, select.POLLIN)
         self._deadline = deadline
         self._budget = budget
         self._buffer = bytearray()
@@ -242,7 +263,7 @@ class _Pipe:
     def _take(self, n: int) -> bytes:
         while len(self._buffer) < n:
             left = self._deadline - time.monotonic()
-            if left <= 0 or not select.select([self._descriptor], [], [], left)[0]:
+            if left <= 0 or not self._poll.poll(1000 * left):
                 raise TimeoutError
             piece = os.read(self._descriptor, 1 << 20)
             if not piece:
@@ -266,44 +287,72 @@ def _send(stream: IO[bytes], frame: dict[str, Any]) -> None:
     stream.flush()
 
 
-def _serve(requests: IO[bytes], replies: IO[bytes]) -> None:
-    """The worker's side: answer until there are no more requests."""
-    while header := requests.read(_HEADER.size):
+def _serve(requests: IO[bytes], replies: IO[bytes], memory: int) -> None:
+    """The worker's side: answer until there are no more requests.
+
+    Or until it has grown, since what one file leaves in a process must not be
+    what is missing for the next.
+    """
+    before = _address_space()
+    retires = False
+    while not retires and (header := requests.read(_HEADER.size)):
         (length,) = _HEADER.unpack(header)
         request = json.loads(requests.read(length))
-        head, documents = _answer(request)
-        _send(replies, {**head, "documents": len(documents)})
+        _limit_processor_seconds(request["seconds"])
+        path, known = Path(request["path"]), request["known"]
+        columns = Columns(tuple(request["columns"]["text"]), request["columns"]["title"])
+        try:
+            data, status = _content(path, request["file_bytes"])
+        except LoadError as error:
+            _send(replies, {})
+            _send(replies, {**_NOTHING, "outcome": "failed", "reason": str(error)})
+            continue
+        fingerprint = {"sha256": hashlib.sha256(data).hexdigest(), "loader": UNREAD}
+        with suppress(LoadError):
+            fingerprint["loader"] = chosen_loader(path, data).identity(columns)
+        _send(replies, {**fingerprint, "size": status.st_size, "mtime_ns": status.st_mtime_ns})
+        if fingerprint == known:
+            _send(replies, {**_NOTHING, "outcome": "same"})
+            continue
+        outcome, documents = _outcome(path, data, columns)
+        retires = _address_space() - before > _RETIRE_SHARE * memory
+        _send(replies, {**outcome, "documents": len(documents), "retires": retires})
         for document in documents:
-            _send(replies, document)
+            _send(replies, {name: getattr(document, name) for name in _SENT_FIELDS})
 
 
-def _answer(request: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    head: dict[str, Any] = {"outcome": "failed"}
-    path, known = Path(request["path"]), request["known"]
-    columns = Columns(tuple(request["columns"]["text"]), request["columns"]["title"])
+def _address_space() -> int:
+    """How many bytes of its address space this process has taken; 0 where nobody says."""
     try:
-        data, status = _content(path, request["file_bytes"])
-        head |= {
-            "size": status.st_size,
-            "mtime_ns": status.st_mtime_ns,
-            "sha256": hashlib.sha256(data).hexdigest(),
-        }
-        head["loader"] = chosen_loader(path, data).identity(columns)
-        if known == {"sha256": head["sha256"], "loader": head["loader"]}:
-            return {**head, "outcome": "same"}, []
+        pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[0]
+    except OSError:
+        return 0
+    return int(pages) * resource.getpagesize()
+
+
+def _limit_processor_seconds(seconds: float) -> None:
+    """Have the system end this process if a file keeps it busy and no parent is left to end it."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    _, most = resource.getrlimit(resource.RLIMIT_CPU)
+    until = math.ceil(used.ru_utime + used.ru_stime + seconds) + 1
+    resource.setrlimit(resource.RLIMIT_CPU, (until, most))
+
+
+def _outcome(
+    path: Path, data: bytes, columns: Columns
+) -> tuple[dict[str, Any], Sequence[Document]]:
+    try:
         loaded = load(path, data, columns)
     except LoadError as error:
-        return {**head, "reason": str(error)}, []
+        reason = str(error)
     except MemoryError:
-        return {**head, "reason": "needs more memory to read than it is given"}, []
+        reason = "needs more memory to read than it is given"
     except Exception as error:
         # A fault in a parser, ours or a library's, must not stop the other files.
         reason = f"cannot be parsed: {type(error).__name__}: {error}"
-        return {**head, "reason": whole(reason)}, []
-    documents = [
-        {name: getattr(document, name) for name in _SENT_FIELDS} for document in loaded.documents
-    ]
-    return {**head, "outcome": "read", "note": loaded.note}, documents
+    else:
+        return {"outcome": "read", "note": loaded.note}, loaded.documents
+    return {"outcome": "failed", "reason": whole(reason)}, ()
 
 
 def _content(path: Path, file_bytes: int) -> tuple[bytes, os.stat_result]:
@@ -343,7 +392,7 @@ def _main() -> None:
     # What a library prints must not end up among the replies.
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    _serve(sys.stdin.buffer, replies)
+    _serve(sys.stdin.buffer, replies, memory)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from corpus.text import headline, stated_day, stated_title
 __all__ = ["looks_like_docx", "read_docx"]
 
 _MAIN_PART = "word/document.xml"
+_RELATIONSHIPS = "_rels/.rels"
 _PROPERTIES = "docProps/core.xml"
 _MAX_UNPACKED = 256 * 2**20
 
@@ -40,7 +41,7 @@ def looks_like_docx(data: bytes) -> bool:
         return False
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as container:
-            return _MAIN_PART in container.namelist()
+            return any(name.startswith("word/document") for name in container.namelist())
     except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError):
         return False
 
@@ -54,9 +55,10 @@ def read_docx(data: bytes, _: Columns) -> Reading:
         LoadError: it is damaged, unpacks to too much, or has no text.
     """
     with _container(data) as container:
-        body = _parsed(container, _MAIN_PART).find("{*}body")
+        name = _main_part(container)
+        body = _parsed(container, name).find("{*}body")
         if body is None:
-            raise LoadError(f"is a damaged DOCX file: {_MAIN_PART} has no body")
+            raise LoadError(f"is a damaged DOCX file: {name} has no body")
         properties = None
         with suppress(LoadError):  # Without its properties a document can still be read.
             properties = _parsed(container, _PROPERTIES)
@@ -86,6 +88,15 @@ def _container(data: bytes) -> Iterator[zipfile.ZipFile]:
         raise LoadError(f"is a damaged DOCX file: {error}") from error
 
 
+def _main_part(container: zipfile.ZipFile) -> str:
+    """The name of the part with the body, which the container's relationships tell."""
+    with suppress(LoadError):
+        for relationship in _parsed(container, _RELATIONSHIPS).iter("{*}Relationship"):
+            if relationship.get("Type", "").endswith("/officeDocument"):
+                return str(relationship.get("Target", _MAIN_PART)).removeprefix("/")
+    return _MAIN_PART
+
+
 def _parsed(container: zipfile.ZipFile, name: str) -> Any:
     """The root of one of its parts."""
     from lxml import etree
@@ -100,10 +111,14 @@ def _parsed(container: zipfile.ZipFile, name: str) -> Any:
         # Entities are how a small file becomes a huge one; Word writes none.
         parser = etree.XMLParser(resolve_entities=False, no_network=True)
         return etree.fromstring(content, parser)
+    except etree.XMLSyntaxError as error:
+        if not error.lineno:  # What libxml2 says when there is no memory left.
+            raise MemoryError from error
+        raise LoadError(f"is a damaged DOCX file: {name}: {error}") from error
     except KeyError:
         raise LoadError(f"is a damaged DOCX file: it has no {name}") from None
     except (
-        etree.XMLSyntaxError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError,
+        zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError,
         RuntimeError, ValueError, OSError,
     ) as error:  # fmt: skip
         raise LoadError(f"is a damaged DOCX file: {name}: {error}") from error

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from conftest import Indexer, ToyEncoder
 
-from corpus.errors import InputError, LoadError
+from corpus.errors import InputError
 from corpus.sandbox import ReadFile, _Worker
 from corpus.store import Snapshot
 from embeddings.search import Search
@@ -306,7 +306,7 @@ def test_a_file_once_unreadable_is_tried_again(
 
     def refuse(self: _Worker, path: Path, *arguments: Any) -> ReadFile:
         if path.name == "long.txt":
-            raise LoadError("cannot be read: Permission denied")
+            return ReadFile(path, "failed", 0.0, reason="cannot be read: Permission denied")
         return read(self, path, *arguments)
 
     with monkeypatch.context() as patch:

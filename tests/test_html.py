@@ -8,7 +8,7 @@ from typing import Any
 
 import lxml.html
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from lxml.html import builder as e
 
@@ -158,6 +158,15 @@ def test_small_pages_are_read_as_they_are(body: list[Any], text: str) -> None:
     assert text_of(written(*body)) == text
 
 
+def test_words_between_cells_stay_apart_from_them() -> None:
+    """Browsers show them before the table."""
+    markup = "<table><tr>stray<td>one</td>words<td>two</td>here</tr><tr>alone</tr></table>"
+    text = text_of(written(e.P("SLOT")).replace("<p>SLOT</p>", markup))
+    assert sorted(text.replace("|", " ").split()) == [
+        "alone", "here", "one", "stray", "two", "words",
+    ]  # fmt: skip
+
+
 WORDS = st.lists(st.text("abcdefghijklmnopqrstuvwxyzéß", min_size=2, max_size=9), min_size=4,
                  max_size=40)  # fmt: skip
 PARAGRAPHS = st.lists(WORDS.map(lambda words: " ".join(words).capitalize() + "."), min_size=3,
@@ -172,6 +181,27 @@ def test_no_paragraph_is_lost(paragraphs: list[str], menu: bool, around: str) ->
     at = 0
     for paragraph in paragraphs:
         at = text.index(paragraph, at) + len(paragraph)
+
+
+MARKUP = [
+    "<html>", "<body>", "<template>", "<pre>", "<table>", "</table>", "<tr>", "<td>", "<dl>", "<dd>",
+    "<ul>", "<li>", "<p>", "</p>", "<h1>", "<div hidden>", "</div>", "<svg>", "<title>", "<select>",
+    "<textarea>", "<noscript>", "<!-- c -->", "<![CDATA[", "]]>", "<!--", "<?pi?>", "<br>", "&#0;",
+    "&#xD800;", "<script>", "</script>", "<x:y>", '<a href="http://[x">', "</", "words of it", "\0",
+    '{"a": [1]}', PROSE,
+]  # fmt: skip
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.lists(st.sampled_from(MARKUP), max_size=30).map("".join))
+@example('<template><pre>{"a": [1]}<td><dl><dd><![CDATA[')
+def test_any_markup_is_read_or_refused(markup: str) -> None:
+    try:
+        document = read(f"<!doctype html><html>{markup}")
+    except LoadError:
+        return
+    for text in (document.text, document.title):
+        assert text.encode().decode() == text
 
 
 @pytest.mark.parametrize("depth", [200, 300, 1500, 5000, 50_000])

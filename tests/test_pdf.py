@@ -64,6 +64,19 @@ def lines(
     return draw
 
 
+def turned(page: Callable[[Canvas], None], rotation: int) -> Callable[[Canvas], None]:
+    """The same for whoever reads it, on a page that lies turned in the file."""
+
+    def draw(canvas: Canvas) -> None:
+        canvas.setPageRotation(rotation)
+        x, y = {0: (0, 0), 90: (HEIGHT, 0), 180: (WIDTH, HEIGHT), 270: (0, WIDTH)}[rotation]
+        canvas.translate(x, y)
+        canvas.rotate(rotation)
+        page(canvas)
+
+    return draw
+
+
 def blank(_: Canvas) -> None:
     pass
 
@@ -143,7 +156,8 @@ def check_line(box: Box, x: float, y: float, text: str) -> None:
     """The box is on the line of this text and as wide, drawn at x on the baseline y."""
     assert box.left * WIDTH == pytest.approx(x, abs=3)
     assert box.right * WIDTH == pytest.approx(x + stringWidth(text, FONT, SIZE), abs=3)
-    assert box.top * HEIGHT < HEIGHT - (y + 3) < box.bottom * HEIGHT
+    top, bottom = ((1 - edge) * HEIGHT for edge in (box.top, box.bottom))
+    assert y - 0.3 * SIZE < bottom < top < y + SIZE
 
 
 def test_a_box_is_where_the_writer_drew() -> None:
@@ -156,14 +170,8 @@ def test_a_box_is_where_the_writer_drew() -> None:
 
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])
 def test_a_rotated_page_that_reads_upright(rotation: int) -> None:
-    def page(canvas: Canvas) -> None:
-        canvas.setPageRotation(rotation)  # Makes the page itself lie so that it shows upright.
-        x, y = {0: (0, 0), 90: (HEIGHT, 0), 180: (WIDTH, HEIGHT), 270: (0, WIDTH)}[rotation]
-        canvas.translate(x, y)
-        canvas.rotate(rotation)
-        lines("The Happy one", "goes on.", "", "Apart.", x=100, y=500)(canvas)
-
-    data = drawn(page)
+    page = lines("The Happy one", "goes on.", "", "Apart.", x=100, y=500)
+    data = drawn(turned(page, rotation))
     assert document_of(data).text == "The Happy one\ngoes on.\n\nApart."
     (box,) = boxes_of(data, "Happy")
     check_place(box, 100 + stringWidth("The ", FONT, SIZE), 500, stringWidth("Happy", FONT, SIZE))
@@ -252,7 +260,7 @@ def test_no_character_breaks_the_pages(code: str) -> None:
     assert document.page_starts == (0,)
 
 
-WORD = st.text(st.sampled_from("abcXYZ0189éüß"), min_size=1, max_size=8)
+WORD = st.text(st.sampled_from("abcXYZ0189éüß.,_”“°^()"), min_size=1, max_size=8)
 PAGE = st.lists(st.lists(WORD, min_size=1, max_size=5), max_size=6)
 
 
@@ -373,12 +381,23 @@ def test_numbers_under_each_other_stay_apart() -> None:
         lines("Item", "Apples", "Pears", lead=20)(canvas)
         lines("N", "5", "8", x=300, lead=20)(canvas)
 
-    for pages, words in (
-        ([lines("5", "8", "12")], ["5", "8", "12"]),
-        ([lines("ab", "c")], ["ab", "c"]),
-        ([page], ["Item", "Apples", "Pears", "N", "5", "8"]),
+    for draw, words in (
+        (lines("5", "8", "12"), "5 8 12"),
+        (lines("ab", "c"), "ab c"),
+        (lines("7 8", "5", "6"), "7 8 5 6"),
+        (page, "Item Apples Pears N 5 8"),
     ):
-        assert document_of(drawn(*pages)).text.split() == words
+        for rotation in (0, 90, 180, 270):
+            data = drawn(turned(draw, rotation))
+            assert document_of(data).text.split() == words.split()
+
+
+@pytest.mark.parametrize("word", ["night”.", "“Yes”,", "snake_case", "10°.", "(a)^_", "a.b/-_c"])
+def test_no_word_is_broken_by_its_punctuation(word: str) -> None:
+    data = drawn(lines("the whole", word, "and more of it"))
+    assert document_of(data).text == f"the whole\n{word}\nand more of it"
+    (box,) = boxes_of(data, word)
+    check_line(box, 72, 686, word)
 
 
 def test_empty_pages_count() -> None:

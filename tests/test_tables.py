@@ -308,6 +308,13 @@ def test_lone_surrogates_are_replaced(line: str) -> None:
     assert document.title.encode().decode() == document.title
 
 
+def test_keys_that_differ_in_white_space_alone_are_two() -> None:
+    (document,) = read_json(
+        '{"a": "first", " a": "second", "b\\ud800": "x1", "b\\ufffd": "x2"}'
+    ).documents
+    assert all(value in document.text for value in ("first", "second", "x1", "x2"))
+
+
 def test_deep_json_is_read_or_refused() -> None:
     # Somewhere here Python can read it and can no longer write it.
     for depth in (10, *range(800, 1000), 20_000):

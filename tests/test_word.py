@@ -364,6 +364,19 @@ def test_strict_open_xml_is_read_or_named() -> None:
     assert re.search(r"Simple words|Strict", outcome(data))
 
 
+def test_the_main_part_is_the_one_that_the_container_names() -> None:
+    """Office on the web calls it document2.xml."""
+    other = "word/document2.xml"
+    stream = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(SIMPLE)) as old, zipfile.ZipFile(stream, "w") as new:
+        for part in old.namelist():
+            name = part.replace("word/document.xml", other).replace(
+                "document.xml.rels", "document2.xml.rels"
+            )
+            new.writestr(name, old.read(part).replace(MAIN.encode(), other.encode()))
+    assert text_of(stream.getvalue()) == "Simple words."
+
+
 def test_title_and_date_are_the_files_own() -> None:
     def fill(document: Any) -> None:
         document.core_properties.title = "The stated\ttitle"
