@@ -22,6 +22,7 @@ class Blocks:
         self._tight_before = False
         self._inline: list[str] = []
         self._cells: list[list[str]] = []
+        self._outside: list[str] = []
         self._rows = 0
 
     def __len__(self) -> int:
@@ -57,25 +58,31 @@ class Blocks:
             self.end(tight=True)
             self._cells = []
         self._rows += 1
+        self.end_cell()
 
     def start_cell(self) -> None:
         """Begin a row's next cell."""
+        self.end()
         if self._rows == 1:
-            # What stood between two cells is shown before both, if it is shown at all.
             self._inline = []
             self._cells.append(self._inline)
-        else:
-            self.end()
+
+    def end_cell(self) -> None:
+        """End the cell; what stands in a row outside its cells is shown before it."""
+        self.end()
+        if self._rows == 1:
+            self._inline = self._outside
 
     def end_row(self) -> None:
         """End the row; empty cells at its end leave nothing."""
         self._rows = max(0, self._rows - 1)
         if self._rows:
             return
+        self._inline, self._outside = self._outside, []
+        self.end(tight=True)
         cells = [_SPACES.sub(" ", "".join(cell)).strip() for cell in self._cells]
         while cells and not cells[-1]:
             cells.pop()
-        self._inline = []
         self._append(_SPACES.sub(" ", CELL_END.join(cells)).strip(), tight=True)
 
     def close(self) -> list[str]:

@@ -3,6 +3,7 @@
 import codecs
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from copy import deepcopy
 from typing import Any, NamedTuple
 
@@ -77,22 +78,24 @@ def read_html(data: bytes, _: Columns) -> Reading:
     page, encoding, _guessed = decode(data, _declared(data))
     # lxml refuses a declaration of an encoding in what is decoded already.
     page = _XML_DECLARATION.sub("", page).replace("\0", "\ufffd").removeprefix("\ufeff")
-    parser = html.HTMLParser(huge_tree=True)
+    parser = html.HTMLParser(huge_tree=True, remove_comments=True, remove_pis=True)
     try:
         tree = html.document_fromstring(page, parser=parser)
     except (etree.ParserError, etree.XMLSyntaxError) as error:
         raise LoadError("has no text: there is nothing of HTML in it") from error
     if any("Excessive depth" in entry.message for entry in parser.error_log):
         raise LoadError("is nested too deeply to be read whole")
-    found = bare_extraction(
-        deepcopy(tree),
-        include_comments=True,
-        include_tables=True,
-        favor_recall=True,
-        with_metadata=True,
-        date_extraction_params={"extensive_search": False, "original_date": True},
-    )
-    main = ""
+    found, main = None, ""
+    # Whatever befalls it, all that is visible can still be read.
+    with suppress(Exception):
+        found = bare_extraction(
+            deepcopy(tree),
+            include_comments=True,
+            include_tables=True,
+            favor_recall=True,
+            with_metadata=True,
+            date_extraction_params={"extensive_search": False, "original_date": True},
+        )
     if found is not None and not isinstance(found, dict):
         parts = [found.body, found.commentsbody]
         main = "\n".join(_walk(part).blocks.text() for part in parts if part is not None)
@@ -180,9 +183,9 @@ def _walk(root: Any, unseen: frozenset[str] = frozenset()) -> _Walked:
     blocks = Blocks()
     elements: list[Any] = []
     verbatim = 0
-    walk = etree.iterwalk(root, events=("start", "end", "comment", "pi"))
+    walk = etree.iterwalk(root, events=("start", "end"))
     for event, element in walk:
-        tag = element.tag if isinstance(element.tag, str) else ""
+        tag = element.tag
         passed_over = element is not root and (tag in unseen or "hidden" in element.attrib)
         if event == "start":
             if passed_over:
@@ -194,7 +197,7 @@ def _walk(root: Any, unseen: frozenset[str] = frozenset()) -> _Walked:
             verbatim += tag in _VERBATIM
             blocks.add(element.text, verbatim=verbatim > 0)
             continue
-        if event == "end" and not passed_over:
+        if not passed_over:
             verbatim -= tag in _VERBATIM
             _close(blocks, tag)
             elements.extend([element] * (len(blocks) - len(elements)))
@@ -221,6 +224,8 @@ def _open(blocks: Blocks, tag: str) -> None:
 def _close(blocks: Blocks, tag: str) -> None:
     if tag in _ROWS:
         blocks.end_row()
+    elif tag in _CELLS:
+        blocks.end_cell()
     elif tag in _BLOCKS:
         blocks.end()
     elif tag in _ITEMS:

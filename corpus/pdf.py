@@ -5,6 +5,7 @@ page, from which its place on the page follows. Text is taken in the order of
 the page's content. Forms, annotations and text within images are not read.
 """
 
+import cmath
 import ctypes
 import re
 import statistics
@@ -41,7 +42,10 @@ _WORD_AFTER = re.compile(r"\w*")
 _ADDRESS = re.compile(r"[/@]\S*\Z|\w\.\w\S*\Z")
 _CONJUNCTIONS = {"and", "or", "to", "und", "oder", "bis", "et", "ou", "y", "o", "e", "en", "of"}
 _MAX_WORD = 64
-_RUN = re.compile(r"(?P<whole>(?<![^\n])[^\s\x02]{2,200}(?![^\n]))|[^\n]+|\n")
+_VERTICAL_FROM = "\u2e80"
+"""From here on are the characters of East Asia, which may stand below each other in one line."""
+_BACK, _DOWN = 0.1, 0.5
+"""A line begins where a character stands no further on than so much of its size, and lower."""
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 
 _PARAGRAPH_GAP = 1.35
@@ -102,10 +106,10 @@ def read_pdf(data: bytes, _: Columns) -> Reading:
     text = "\f".join(texts)
     if not text.strip():
         raise LoadError(
-            f"is scanned: none of its {len(texts)} pages has a text layer; it needs OCR first,"
+            f"is scanned: its {_pages(len(texts))} no text layer; it needs OCR first,"
             " such as `ocrmypdf`"
             if scanned
-            else f"has no text on any of its {len(texts)} pages"
+            else f"has no text: its {_pages(len(texts))} none"
         )
     starts = [0]
     for page_text in texts[:-1]:
@@ -224,38 +228,37 @@ def _decoded(textpage: Any) -> list[_Placed]:
 
 
 def _parted(textpage: Any, characters: list[_Placed]) -> list[_Placed]:
-    """The characters with line ends where PDFium leaves them out: after lines of one character.
+    """The characters with line ends where PDFium leaves them out, as after a line of one character.
 
-    A column of figures would else be one number. Only lines without white space are
-    looked at, and only upright text.
+    A column of figures would else be one number.
     """
     import pypdfium2.raw as pdfium
 
+    x, y = ctypes.c_double(), ctypes.c_double()
     kept: list[_Placed] = []
-    text = "".join(character for character, _ in characters)
-    for run in _RUN.finditer(text):
-        word = characters[run.start() : run.end()]
-        kept.append(word[0])
-        for one, other in pairwise(word):
-            if (
-                run["whole"]
-                and pdfium.FPDFText_GetCharAngle(textpage, one[1]) == 0.0
-                and _is_below(textpage, one[1], other[1])
-            ):
+    last: complex | None = None
+    for character, i in characters:
+        if character.isspace() or character == _BROKEN or character >= _VERTICAL_FROM:
+            last = None
+        else:
+            pdfium.FPDFText_GetCharOrigin(textpage, i, x, y)
+            place = complex(x.value, y.value)
+            if last is not None and _begins_line(textpage, i, place - last):
                 kept.append(("\n", _ADDED))
-            kept.append(other)
+            last = place
+        kept.append((character, i))
     return kept
 
 
-def _is_below(textpage: Any, one: int, other: int) -> bool:
-    """Whether the other character stands in a lower line than the one."""
+def _begins_line(textpage: Any, index: int, step: complex) -> bool:
+    """Whether the step to this character leads back and into another line, as the text runs."""
     import pypdfium2.raw as pdfium
 
-    left, right, bottom, top = (ctypes.c_double() for _ in range(4))
-    pdfium.FPDFText_GetCharBox(textpage, other, left, right, bottom, top)
-    ceiling = top.value
-    pdfium.FPDFText_GetCharBox(textpage, one, left, right, bottom, top)
-    return ceiling < bottom.value
+    if step.real > 0 and abs(step.imag) < step.real:
+        return False  # Onwards, as nearly all text goes.
+    size: float = pdfium.FPDFText_GetFontSize(textpage, index)
+    step *= cmath.exp(-1j * pdfium.FPDFText_GetCharAngle(textpage, index))
+    return step.real <= _BACK * size and abs(step.imag) > _DOWN * size
 
 
 def _mended(characters: list[_Placed]) -> list[_Placed]:
@@ -326,7 +329,8 @@ def _lines(page: Any, number: int, indices: Sequence[int]) -> Iterator[Box]:
 
     textpage = page.get_textpage()
     try:
-        run: list[tuple[float, float, float, float]] = []
+        run: list[Box] = []
+        baseline = 0.0
         for i in indices:
             if i == _ADDED:
                 continue
@@ -337,13 +341,16 @@ def _lines(page: Any, number: int, indices: Sequence[int]) -> Iterator[Box]:
             one = _displayed(page, left.value, bottom.value)
             other = _displayed(page, right.value, top.value)
             (x0, x1), (y0, y1) = sorted((one[0], other[0])), sorted((one[1], other[1]))
-            box = (x0, y0, x1, y1)
-            if run and not _same_line(run[-1], box):
-                yield _union(number, run)
-                run = []
+            box = Box(number, x0, y0, x1, y1)
+            before, baseline = baseline, _height(page, textpage, i)
+            if run:
+                tallest = max(held.bottom - held.top for held in (*run, box))
+                if abs(baseline - before) > _DOWN * tallest or box.right < run[-1].left:
+                    yield _union(run)
+                    run = []
             run.append(box)
         if run:
-            yield _union(number, run)
+            yield _union(run)
     finally:
         textpage.close()
 
@@ -357,17 +364,14 @@ def _displayed(page: Any, x: float, y: float) -> tuple[float, float]:
     return right.value / _DEVICE, down.value / _DEVICE
 
 
-def _same_line(
-    one: tuple[float, float, float, float], other: tuple[float, float, float, float]
-) -> bool:
-    """Whether the boxes overlap in height, and the other does not begin left of the one."""
-    overlap = min(one[3], other[3]) - max(one[1], other[1])
-    return overlap > 0 and other[2] >= one[0]
-
-
-def _union(number: int, run: Sequence[tuple[float, float, float, float]]) -> Box:
-    left, top, right, bottom = zip(*run, strict=True)
-    return Box(number, min(left), min(top), max(right), max(bottom))
+def _union(run: Sequence[Box]) -> Box:
+    return Box(
+        run[0].page,
+        min(box.left for box in run),
+        min(box.top for box in run),
+        max(box.right for box in run),
+        max(box.bottom for box in run),
+    )
 
 
 def _has_image(page: Any) -> bool:
@@ -386,6 +390,10 @@ def _metadata(pdf: Any, key: str) -> str:
     buffer = ctypes.create_string_buffer(length)
     pdfium.FPDF_GetMetaText(pdf, key.encode(), buffer, length)
     return buffer.raw.decode("utf-16-le", "surrogatepass").rstrip("\0")
+
+
+def _pages(count: int) -> str:
+    return "one page has" if count == 1 else f"{count} pages have"
 
 
 def _note(scanned: Sequence[int]) -> str | None:

@@ -84,12 +84,12 @@ def read_json_lines(data: bytes, columns: Columns) -> Reading:
             continue
         try:
             values = _DECODER.decode(line)
-            written = {_name(key): _written(value) for key, value in values.items()}
+            written = [(_name(key), _written(value)) for key, value in values.items()]
         except (ValueError, RecursionError, AttributeError):
             bad.append(number)
             continue
-        names.update(dict.fromkeys(written))
-        cells = [_Cell(name, value, number, False) for name, value in written.items()]
+        cells = [_Cell(name, value, number, False) for name, value in written]
+        names.update(dict.fromkeys(cell.name for cell in cells))
         extracts.append(_extract(len(extracts) + 1, cells, columns, encoding))
     if not extracts:
         raise LoadError("has no JSON objects; expected one on each line")

@@ -135,7 +135,11 @@ def _text(body: Any) -> str:
         "br": blocks.line_break,
         "cr": blocks.line_break,
     }
-    ends: dict[str, Callable[[], None]] = {"p": blocks.end, "tr": blocks.end_row}
+    ends: dict[str, Callable[[], None]] = {
+        "p": blocks.end,
+        "tr": blocks.end_row,
+        "tc": blocks.end_cell,
+    }
     walk = etree.iterwalk(body, events=("start", "end"))
     for event, element in walk:
         name = etree.QName(element).localname

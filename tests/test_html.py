@@ -184,11 +184,11 @@ def test_no_paragraph_is_lost(paragraphs: list[str], menu: bool, around: str) ->
 
 
 MARKUP = [
-    "<html>", "<body>", "<template>", "<pre>", "<table>", "</table>", "<tr>", "<td>", "<dl>", "<dd>",
-    "<ul>", "<li>", "<p>", "</p>", "<h1>", "<div hidden>", "</div>", "<svg>", "<title>", "<select>",
-    "<textarea>", "<noscript>", "<!-- c -->", "<![CDATA[", "]]>", "<!--", "<?pi?>", "<br>", "&#0;",
-    "&#xD800;", "<script>", "</script>", "<x:y>", '<a href="http://[x">', "</", "words of it", "\0",
-    '{"a": [1]}', PROSE,
+    "<html>", "<body>", "<template>", "<pre>", "<table>", "</table>", "<tr>", "<td>", "<dl>",
+    "<dd>", "<ul>", "<li>", "<p>", "</p>", "<h1>", "<div hidden>", "</div>", "<svg>", "<title>",
+    "<select>", "<textarea>", "<noscript>", "<!-- c -->", "<![CDATA[", "]]>", "<!--", "<?pi?>",
+    "<br>", "&#0;", "&#xD800;", "<script>", "</script>", "<x:y>", '<a href="http://[x">', "</",
+    "words of it", "\0", '{"a": [1]}', PROSE,
 ]  # fmt: skip
 
 

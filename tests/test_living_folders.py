@@ -741,7 +741,7 @@ def folder(
     return Folder(tmp_path_factory.mktemp("dry"), tokenizer)
 
 
-@settings(deadline=None, max_examples=500, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 @given(
     edits=EDITS,
     named=st.sampled_from([(), ("",), ("sub",), ("one.txt", "sub")]),

@@ -285,7 +285,7 @@ def test_words_are_on_their_pages_in_their_order(
     pdf = drawn(*(page_of(page, ys) for page, ys in zip(pages, places, strict=True)))
     expected = [[word for words in page for word in words] for page in pages]
     if not any(expected):
-        with pytest.raises(LoadError, match="has no text on any of its"):
+        with pytest.raises(LoadError, match="has no text"):
             read(pdf)
         return
     document = document_of(pdf)
@@ -422,12 +422,14 @@ def test_words_equal_those_of_another_reader(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("pages", [[image], [image, image, blank]])
 def test_only_images_are_scanned(pages: list[Callable[[Canvas], None]]) -> None:
-    with pytest.raises(LoadError, match=f"scanned: none of its {len(pages)} page.*OCR"):
+    with pytest.raises(
+        LoadError, match=r"scanned: its (one page has|\d pages have) no text layer.*OCR"
+    ):
         read(drawn(*pages))
 
 
 def test_a_document_without_anything_has_no_text() -> None:
-    with pytest.raises(LoadError, match="no text on any of its 2 pages"):
+    with pytest.raises(LoadError, match="its 2 pages have none"):
         read(drawn(blank, blank))
 
 
