@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import asdict
+from itertools import count
 from pathlib import Path
 
 from corpus.database import DATABASE, Database, connect, create, parse_recipe
@@ -15,8 +16,31 @@ from corpus.extract import Columns
 
 __all__ = ["backup", "contradictions", "salvage", "unreadable"]
 
+_MAX_SAID = 200
 _SIDE_FILES = ("", "-wal", "-shm")
 """What SQLite keeps beside a database belongs to it."""
+_WRONG = {
+    "has documents, but is not among the files": (
+        "SELECT DISTINCT source FROM documents WHERE source NOT IN (SELECT path FROM files)"
+    ),
+    "was read, but has no documents": (
+        "SELECT path FROM files WHERE failure IS NULL"
+        " AND path NOT IN (SELECT source FROM documents)"
+    ),
+    "has a document without passages": (
+        "SELECT DISTINCT source FROM documents WHERE id NOT IN (SELECT document FROM passages)"
+    ),
+    "has passages without a vector": (
+        "SELECT DISTINCT d.source FROM documents d JOIN passages p ON p.document = d.id"
+        " LEFT JOIN vectors v ON v.hash = p.vector WHERE v.hash IS NULL"
+    ),
+    "has vectors of another length than most": (
+        "SELECT DISTINCT d.source FROM documents d JOIN passages p ON p.document = d.id"
+        " JOIN vectors v ON v.hash = p.vector WHERE length(v.vector) != (SELECT length(vector)"
+        " FROM vectors GROUP BY length(vector) ORDER BY count(*) DESC LIMIT 1)"
+    ),
+}
+"""What can be wrong, and how to find the files of which it is."""
 
 
 def unreadable(folder: Path) -> str | None:
@@ -29,64 +53,62 @@ def unreadable(folder: Path) -> str | None:
     try:
         with closing(connect(folder, read_only=True)) as connection:
             database = Database(folder, connection)
-            found = [str(line) for (line,) in database.rows("PRAGMA integrity_check(3)")]
-            if found != ["ok"]:
-                return f"{folder / DATABASE} fails SQLite's own check: {'; '.join(found)}"
+            ((found,), *_) = database.rows("PRAGMA integrity_check(1)")
+            if found != "ok":
+                first = " ".join(str(found).split())[:_MAX_SAID]
+                return f"{folder / DATABASE} fails SQLite's own check ({first})"
             database.recipe  # noqa: B018 - whether it is there and can be read
             database.columns  # noqa: B018
-            database.files()
+            database.roots(), database.exclusions(), database.files()
+            int(database.meta("generation")), int(database.meta("next_passage"))
     except DamagedIndexError as error:
-        return str(error)
+        return str(error).partition(";")[0]
     except (ValueError, TypeError, KeyError) as error:
-        return f"{folder / DATABASE} does not say what it was made with: {error}"
+        return f"{folder / DATABASE} does not say what it was made with ({error})"
     return None
 
 
-def contradictions(database: Database) -> dict[Path, str]:
+def contradictions(database: Database) -> dict[Path | None, str]:
     """Files of which the database does not say one consistent thing, with what is wrong.
 
-    Raises:
-        DamagedIndexError: passages belong to no document, so that no file is to blame.
+    Under None what no file is to blame for: passages of no document. While there are such,
+    nothing else is looked for.
     """
     ((orphans,),) = database.rows(
         "SELECT count(*) FROM passages WHERE document NOT IN (SELECT id FROM documents)"
     )
     if orphans:
-        raise DamagedIndexError(f"{orphans} passages belong to no document")
+        return {None: f"{orphans} passages belong to no document"}
     return dict(_contradictions(database))
 
 
 def _contradictions(database: Database) -> Iterator[tuple[Path, str]]:
-    for (source,) in database.rows(
-        "SELECT DISTINCT source FROM documents WHERE source NOT IN (SELECT path FROM files)"
-    ):
-        yield Path(source), "has documents, but is not among the files"
-    for (source,) in database.rows(
-        "SELECT DISTINCT d.source FROM documents d JOIN passages p ON p.document = d.id"
-        " LEFT JOIN vectors v ON v.hash = p.vector WHERE v.hash IS NULL"
-    ):
-        yield Path(source), "has passages without a vector"
-    for (source,) in database.rows(
-        "SELECT DISTINCT d.source FROM documents d JOIN passages p ON p.document = d.id"
-        " JOIN vectors v ON v.hash = p.vector"
-        " WHERE length(v.vector) != (SELECT max(length(vector)) FROM vectors)"
-    ):
-        yield Path(source), "has vectors of another length than the others"
+    for what, sql in _WRONG.items():
+        for (source,) in database.rows(sql):
+            yield Path(source), what
     # In Python and not in SQL, whose length() stops at a NUL character.
-    extents = database.connection.execute(
-        'SELECT document, min(start), max("end"), min("end" - start) FROM passages'
-        " GROUP BY document"
+    extents = database.rows(
+        'SELECT d.id, d.source, min(p.start), max(p."end"), min(p."end" - p.start)'
+        " FROM documents d JOIN passages p ON p.document = d.id GROUP BY d.id"
     )
-    for id_, start, end, shortest in extents:
-        document = database.document(id_)
-        if start < 0 or end > len(document.text) or shortest <= 0:
-            yield document.source, "has passages that reach out of its text"
+    for id_, source, start, end, shortest in extents:
+        try:
+            text = database.document(id_).text
+        except (DamagedIndexError, ValueError, TypeError):
+            yield Path(source), "has a document that cannot be read"
+            continue
+        if start < 0 or end > len(text) or shortest <= 0:
+            yield Path(source), "has passages that reach out of its text"
 
 
 def backup(folder: Path) -> Path:
     """A copy of the database, beside it; the caller holds the index's lock."""
     stamp = time.strftime("%Y%m%d-%H%M%S")
     copy = folder / f"{DATABASE}.backup-{stamp}"
+    for number in count(2):
+        if not copy.exists():
+            break
+        copy = folder / f"{DATABASE}.backup-{stamp}-{number}"
     for side in _SIDE_FILES:
         original = folder / f"{DATABASE}{side}"
         if original.exists():

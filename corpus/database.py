@@ -317,6 +317,9 @@ def connect(folder: Path, *, read_only: bool) -> sqlite3.Connection:
         ((version,),) = connection.execute("PRAGMA user_version").fetchall()
     except sqlite3.DatabaseError as error:
         raise _damaged(folder, error) from error
+    if version == 0:
+        connection.close()
+        raise DamagedIndexError(f"{path} is no database of an index; {_START_AGAIN}")
     if version != _SCHEMA_VERSION:
         connection.close()
         raise RecipeError(
@@ -356,6 +359,7 @@ def create(
     connection.executescript(_SCHEMA)
     meta = {
         "generation": "0",
+        "manifest": "",
         "next_passage": "1",
         "recipe": json.dumps(asdict(recipe)),
         "columns": json.dumps(asdict(DEFAULT_COLUMNS)),

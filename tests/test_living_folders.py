@@ -11,7 +11,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from corpus.errors import InputError
+from corpus.errors import CitespanError, InputError
 from corpus.extract import Columns
-from corpus.sandbox import Sandbox
+from corpus.sandbox import ReadFile, Sandbox, _Worker
 from corpus.scan import IGNORE_FILE, Listing, scan
 from corpus.store import Snapshot
 from corpus.writer import Writer
@@ -385,6 +385,24 @@ def test_a_file_that_grows_under_the_run_is_tried_again(
     write(log, "The log says kappa.")
     changes = toy_index()
     assert (changes.added, changes.failed) == ([log], {})
+
+
+def test_a_file_that_took_too_long_is_tried_again_when_named(
+    toy_index: Indexer, docs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The machine may have been busy, and then nothing about the file will ever change."""
+    plan, read = docs / "plan.txt", _Worker.read
+    reason = "took more than 120 s to read, and was given up"
+
+    def slow(self: _Worker, path: Path, *arguments: Any) -> ReadFile:
+        file = read(self, path, *arguments)
+        return replace(file, outcome="failed", documents=(), reason=reason)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_Worker, "read", slow)
+        assert toy_index(plan).failed == {plan: reason}
+    assert toy_index().failed == {plan: reason}, "not every run waits for it"
+    assert toy_index(plan).added == [plan]
 
 
 def test_what_was_left_unread_is_said_every_time(toy_index: Indexer, docs: Path) -> None:
@@ -774,15 +792,6 @@ def test_a_dry_run_says_what_a_run_does_and_does_nothing(
         ]
 
 
-def test_a_dry_run_leaves_the_leftovers_of_a_killed_run(folder: Folder) -> None:
-    """They are garbage, and still it said that it changes nothing."""
-    folder.restore()
-    write(folder.index / "generations" / "00000009.partial" / "vectors.faiss", "half")
-    before = on_disk(folder.index)
-    folder.run([], dry_run=True)
-    assert on_disk(folder.index) == before
-
-
 @pytest.fixture
 def toy_models(
     monkeypatch: pytest.MonkeyPatch, encoder: ToyEncoder, tmp_path: Path
@@ -818,11 +827,23 @@ def test_a_dry_run_makes_no_index(
     assert foreseen == really
 
 
+def test_a_dry_run_leaves_the_leftovers_of_a_killed_run(
+    toy_models: Callable[..., Any], docs: Path, tmp_path: Path
+) -> None:
+    """They are garbage, and still it said that it changes nothing."""
+    index = ("--index", tmp_path / "index")
+    toy_models("index", docs, *index)
+    write(tmp_path / "index" / "generations" / "00000009.partial" / "vectors.faiss", "half")
+    before = on_disk(tmp_path / "index")
+    assert toy_models("index", *index, "--dry-run").exit_code == 0
+    assert on_disk(tmp_path / "index") == before
+
+
 def test_a_dry_run_without_an_index_names_the_one_that_is_not_there(
     toy_models: Callable[..., Any], tmp_path: Path
 ) -> None:
     done = toy_models("index", "--index", tmp_path / "none", "--dry-run")
-    assert isinstance(done.exception, InputError)
+    assert isinstance(done.exception, CitespanError)
     assert str(tmp_path / "none") in str(done.exception)
     assert str(tmp_path / "temporary") not in str(done.exception)
 

@@ -105,12 +105,12 @@ def test_every_file_is_flushed_before_it_gets_its_name(
         (folder / "sub" / "a").write_text("a")
         (folder / "b").write_text("b")
 
-    generations.publish(tmp_path / "00000001", fill)
+    manifest = generations.publish(tmp_path / "00000001", fill)
     renamed = events.index(("rename", "00000001.partial"))
     flushed = {name for kind, name in events[:renamed] if kind == "fsync"}
     assert flushed == {"a", "b", "sub", "manifest.json", "00000001.partial"}
     assert events[renamed + 1] == ("fsync", tmp_path.name)
-    assert generations.verify_files(tmp_path / "00000001") == []
+    assert generations.verify_files(tmp_path / "00000001", manifest) == []
 
 
 KILLED = """

@@ -1,33 +1,41 @@
 """Saved answers against files that live on."""
 
+import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from corpus.errors import InputError
+from corpus.extract import Columns
 from corpus.load import load
+from corpus.records import Document
 from corpus.split import sentence_around
 from qa.verify import read_citations, verify
 
 TEXT = "Intro stands here.\r\n\r\nIn all 58 people spoke — publicly. The end 58."
 
 
-def citation(path: Path, quote: str = "58") -> dict[str, Any]:
-    (document,) = load(path, path.read_bytes()).documents
-    start = document.text.index(quote)
-    low, high = sentence_around(document.text, start, start + len(quote))
+def citation_of(document: Document, start: int, end: int) -> dict[str, Any]:
+    low, high = sentence_around(document.text, start, end)
     return {
         "document": document.id,
-        "source": str(path),
+        "source": str(document.source),
         "sha256": document.sha256,
         "start": start,
-        "end": start + len(quote),
-        "quote": quote,
+        "end": end,
+        "quote": document.text[start:end],
         "sentence": document.text[low:high],
         "sentence_start": low,
     }
+
+
+def citation(path: Path, quote: str = "58") -> dict[str, Any]:
+    (document,) = load(path, path.read_bytes()).documents
+    start = document.text.index(quote)
+    return citation_of(document, start, start + len(quote))
 
 
 @pytest.fixture
@@ -153,3 +161,105 @@ def test_what_is_no_saved_answer_is_refused(tmp_path: Path, content: str, messag
         read_citations(tmp_path / "x.json")
     with pytest.raises(InputError, match="cannot be read"):
         read_citations(tmp_path / "none.json")
+
+
+SAID = "In all 58 people spoke in public about it."
+OTHER = ["The first paragraph says something else.", "The last one says nothing new at all."]
+
+
+def write_text(path: Path, paragraphs: list[str]) -> None:
+    path.write_text("\n\n".join(paragraphs), encoding="utf-8")
+
+
+def write_html(path: Path, paragraphs: list[str]) -> None:
+    body = "".join(f"<p>{paragraph}</p>" for paragraph in paragraphs)
+    path.write_text(f"<!doctype html><html><body>{body}</body></html>", encoding="utf-8")
+
+
+def write_pdf(path: Path, paragraphs: list[str]) -> None:
+    from reportlab.pdfgen.canvas import Canvas
+
+    canvas = Canvas(str(path), invariant=1)
+    for n, paragraph in enumerate(paragraphs):
+        canvas.drawString(72, 700 - 40 * n, paragraph)
+    canvas.save()
+
+
+def write_docx(path: Path, paragraphs: list[str]) -> None:
+    import docx
+
+    document = docx.Document()
+    for paragraph in paragraphs:
+        document.add_paragraph(paragraph)
+    document.save(str(path))
+
+
+def write_csv(path: Path, paragraphs: list[str]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        csv.writer(stream).writerows([["id", "text"], ["a", "\n\n".join(paragraphs)]])
+
+
+def write_json_lines(path: Path, paragraphs: list[str]) -> None:
+    path.write_text(json.dumps({"id": "a", "text": "\n\n".join(paragraphs)}), encoding="utf-8")
+
+
+WRITERS: dict[str, Callable[[Path, list[str]], None]] = {
+    "txt": write_text,
+    "md": write_text,
+    "html": write_html,
+    "pdf": write_pdf,
+    "docx": write_docx,
+    "csv": write_csv,
+    "jsonl": write_json_lines,
+}
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_each_type_is_told_the_truth_about(tmp_path: Path, kind: str) -> None:
+    path, write = tmp_path / f"note.{kind}", WRITERS[kind]
+    write(path, [OTHER[0], SAID, OTHER[1]])
+    saved = citation(path)
+    assert saved["sentence"] == SAID
+    assert status(saved) == "unchanged"
+    # The bytes are the same, and an earlier loader made another text of them.
+    earlier = {**saved, "start": saved["start"] - 3, "end": saved["end"] - 3}
+    assert status(earlier) == "reader-changed"
+
+    write(path, ["A new paragraph stands above.", OTHER[0], SAID, OTHER[1]])
+    (checked,) = verify([saved])["citations"]
+    assert checked["status"] == "moved"
+    (document,) = load(path, path.read_bytes()).documents
+    assert document.text[checked["start_now"] : checked["end_now"]] == "58"
+
+    write(path, [OTHER[0], SAID.replace("58", "59"), OTHER[1]])
+    assert status(saved) == "changed"
+    path.write_bytes(b"\x89PNG an image now")
+    assert status(saved) == "changed"
+    path.unlink()
+    assert status(saved) == "missing"
+
+
+@pytest.mark.parametrize(("kind", "write"), [("csv", write_csv), ("jsonl", write_json_lines)])
+def test_a_row_that_is_gone_is_missing(
+    tmp_path: Path, kind: str, write: Callable[[Path, list[str]], None]
+) -> None:
+    path = tmp_path / f"rows.{kind}"
+    write(path, OTHER)
+    with path.open("a", encoding="utf-8") as stream:
+        stream.write("\n" + (f"b,{SAID}" if kind == "csv" else json.dumps({"text": SAID})))
+    documents = load(path, path.read_bytes()).documents
+    start = documents[1].text.index("58")
+    saved = citation_of(documents[1], start, start + 2)
+    assert status(saved) == "unchanged"
+    write(path, OTHER)
+    assert status(saved) == "missing"
+
+
+def test_columns_are_those_of_when_it_was_saved(tmp_path: Path) -> None:
+    path = tmp_path / "note.csv"
+    path.write_text(f"id,note,place\n7,{SAID},Oslo\n", encoding="utf-8")
+    columns = Columns(("note",))
+    (document,) = load(path, path.read_bytes(), columns).documents
+    saved = citation_of(document, document.text.index("58"), document.text.index("58") + 2)
+    assert verify([saved], columns)["counts"] == {"unchanged": 1}
+    assert verify([saved])["counts"] == {"reader-changed": 1}
