@@ -190,7 +190,7 @@ class Database:
         Raises:
             InputError: there is none, or there are several, which are named.
         """
-        found = [s for s in self.summaries() if _is_named(s, name)]
+        found = [s for s in self.summaries() if name.strip() and _is_named(s, name)]
         if len(found) == 1:
             return found[0].id
         if not found:
@@ -208,7 +208,7 @@ class Database:
         found = [
             summary.id
             for summary in self.summaries()
-            if _is_named(summary, name) or folder in summary.source.parents
+            if name.strip() and (_is_named(summary, name) or folder in summary.source.parents)
         ]
         if not found:
             raise InputError(f"no document {name!r} in the index; `citespan list` names them")

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pathspec
+from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
 __all__ = ["IGNORE_FILE", "INDEX_FILES", "Listing", "scan"]
 
@@ -14,6 +14,8 @@ INDEX_FILES = {"index.sqlite", "generations"}
 """A folder with these in it is an index, and not documents."""
 IGNORE_FILE = ".citespanignore"
 """Patterns as in .gitignore, for the folder that it lies in and those below."""
+_FOLDER_MARK = "ps_d"
+"""pathspec's name for the part of a match that is the end of a folder's name."""
 
 
 @dataclass(slots=True)
@@ -33,12 +35,26 @@ class _Rules:
     """One folder's ignore file."""
 
     folder: Path
-    patterns: pathspec.GitIgnoreSpec
+    patterns: tuple[GitIgnoreSpecPattern, ...]
 
     def verdict(self, path: Path, *, is_folder: bool) -> bool | None:
         """Whether the path is ignored; None where no pattern speaks of it."""
-        name = path.relative_to(self.folder).as_posix() + ("/" if is_folder else "")
-        return self.patterns.check_file(name).include
+        name = path.relative_to(self.folder).as_posix()
+        verdict = None
+        for pattern in self.patterns:
+            for_folders = str(pattern.pattern).rstrip(" \r").endswith("/")
+            if for_folders and not is_folder:
+                continue
+            looked_at = f"{name}/" if for_folders else name
+            if pattern.include is None or pattern.regex is None:
+                continue
+            # A folder's patterns match all that is under it, too. Here each folder was judged
+            # when the walk came to it, and what is in it is judged by itself.
+            for match in pattern.regex.finditer(looked_at):
+                marked = match.groupdict().get(_FOLDER_MARK) is not None
+                if not marked or match.end(_FOLDER_MARK) == len(looked_at):
+                    verdict = bool(pattern.include)
+        return verdict
 
 
 def scan(path: Path, listing: Listing, *, max_bytes: int) -> None:
@@ -85,10 +101,21 @@ def _walk(root: Path, listing: Listing) -> Iterator[Path]:
 def _read_rules(folder: Path, listing: Listing) -> _Rules | None:
     file = folder / IGNORE_FILE
     try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-        return _Rules(folder, pathspec.GitIgnoreSpec.from_lines(lines))
-    except (OSError, UnicodeDecodeError, ValueError) as error:
+        if not file.is_file():  # Reading a pipe would wait for somebody to write into it.
+            raise OSError("it is no regular file")
+        lines = file.read_text(encoding="utf-8-sig").split("\n")
+        patterns = (_pattern(line) for line in lines)
+        return _Rules(folder, tuple(pattern for pattern in patterns if pattern))
+    except (OSError, UnicodeDecodeError) as error:
         listing.skipped[file] = f"cannot be read as a list of patterns, nothing is ignored: {error}"
+        return None
+
+
+def _pattern(line: str) -> GitIgnoreSpecPattern | None:
+    """The pattern of the line; like git, we pass over one that cannot be understood."""
+    try:
+        return GitIgnoreSpecPattern(line)
+    except ValueError:
         return None
 
 

@@ -83,6 +83,7 @@ class Writer(Database):
         *,
         wait_seconds: float = 60.0,
         notify: Callable[[str], None] = lambda _: None,
+        tidy: bool = True,
     ) -> Iterator["Writer"]:
         """The writer of the index in the folder, which is made with the recipe if there is none.
 
@@ -91,6 +92,7 @@ class Writer(Database):
             recipe: what a new index is made with; an existing one keeps its own.
             wait_seconds: how long to wait for another writer.
             notify: told once when there is one to wait for.
+            tidy: remove what a run that was killed left behind.
 
         Raises:
             LockedIndexError: the other writer is still at work.
@@ -103,7 +105,7 @@ class Writer(Database):
         with locked(folder, wait_seconds=wait_seconds, notify=notify):
             if not (folder / DATABASE).exists():
                 create(folder, new or recipe())
-            with cls._connected(folder) as writer:
+            with cls._connected(folder, tidy=tidy) as writer:
                 yield writer
 
     @classmethod
@@ -123,12 +125,12 @@ class Writer(Database):
 
     @classmethod
     @contextmanager
-    def _connected(cls, folder: Path) -> Iterator["Writer"]:
+    def _connected(cls, folder: Path, *, tidy: bool = True) -> Iterator["Writer"]:
         connection = connect(folder, read_only=False)
         try:
             writer = cls(folder, connection)
-            # What a run that was killed left behind.
-            generations.sweep(folder / GENERATIONS, keep=writer.artefacts.name)
+            if tidy:
+                generations.sweep(folder / GENERATIONS, keep=writer.artefacts.name)
             yield writer
             # Leaves no log behind, which a reader without rights could not follow.
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

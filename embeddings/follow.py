@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shlex
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -27,6 +28,8 @@ _EMBED_BATCH = 256
 """How many passages are embedded between two saves of their vectors."""
 _RACY_SECONDS = 2.0
 """A file changed so shortly before it was read may have changed again with the same time stamp."""
+_LATEST = 2**63 - 1
+"""SQLite's largest number, and so the latest time of change that is kept: in the year 2262."""
 _TAKEN_OUT = "was taken out with `citespan rm`; `citespan index` with this path takes it in again"
 
 
@@ -131,7 +134,8 @@ def remove(
 def _target(writer: Writer, name: str, known: Collection[Path], roots: Collection[Path]) -> Path:
     """The file or folder that the name names."""
     path = Path(os.path.abspath(name))
-    if path in roots or path in known or any(path in file.parents for file in known):
+    is_place = path in roots or path in known or any(path in file.parents for file in known)
+    if name.strip() and is_place:
         return path
     parts = Path(name).parts
     matching = [file for file in known if parts and file.parts[-len(parts) :] == parts]
@@ -141,7 +145,7 @@ def _target(writer: Writer, name: str, known: Collection[Path], roots: Collectio
     if document.row is not None:
         raise InputError(
             f"{name!r} is row {document.row} of {document.source}; a table is taken out whole:"
-            f" `citespan rm {document.source}`"
+            f" `citespan rm {shlex.quote(str(document.source))}`"
         )
     return document.source
 
@@ -212,7 +216,7 @@ class _Run:
                 self._writer.drop_documents(path)
                 self.notes.forgotten.append(path)
                 self.changes.removed.append(path)
-        self._read(sorted(listing.files.items()))
+        self._read(sorted(listing.files.items()), set(paths))
         self._embed()
 
     def _named(self, paths: Sequence[Path], roots: set[Path]) -> set[Path]:
@@ -256,13 +260,19 @@ class _Run:
             )
         return lost
 
-    def _read(self, files: Sequence[tuple[Path, os.stat_result]]) -> None:
-        """Stage what the files hold, where it is not what is known of them."""
+    def _read(self, files: Sequence[tuple[Path, os.stat_result]], named: set[Path]) -> None:
+        """Stage what the files hold, where it is not what is known of them.
+
+        One that failed is tried again when it is named itself.
+        """
         to_read: list[tuple[Path, Fingerprint | None]] = []
         for path, status in files:
             known = self._known.get(path)
-            if known and self._same_status(known, status):
+            again = known is not None and known.failure is not None and path in named
+            if known and not again and self._same_status(known, status):
                 self._unchanged(known)
+            elif again:
+                to_read.append((path, None))
             else:
                 before = Fingerprint(known.sha256, known.loader) if known else None
                 to_read.append((path, before))
@@ -282,7 +292,7 @@ class _Run:
             IndexedFile(
                 file.path,
                 file.size,
-                file.mtime_ns,
+                min(file.mtime_ns, _LATEST),
                 file.sha256,
                 file.loader,
                 file.read_at,
@@ -319,7 +329,8 @@ class _Run:
         """Whether the file is so surely the one that was read that it need not be opened."""
         if not known.sha256:
             return False  # It could not be read at all; what changed may have left no trace.
-        same = (known.size, known.mtime_ns) == (status.st_size, status.st_mtime_ns)
+        mtime_ns = min(status.st_mtime_ns, _LATEST)
+        same = (known.size, known.mtime_ns) == (status.st_size, mtime_ns)
         at_rest = known.read_at - known.mtime_ns / 1e9 > _RACY_SECONDS
         return same and at_rest and is_current(known.loader, self._columns)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import corpus
-from corpus.database import DATABASE
+from corpus.database import DATABASE, connect
 from corpus.errors import InputError
 from corpus.extract import Columns
 from corpus.records import ModelIdentity, Recipe
@@ -69,8 +69,10 @@ def index_files(
 
     with ExitStack() as stack:
         if dry_run and not (folder / DATABASE).exists():
+            if not paths:
+                connect(folder, read_only=True)  # Says that there is none.
             folder = Path(stack.enter_context(TemporaryDirectory(prefix="citespan-")))
-        writer = stack.enter_context(Writer.open(folder, recipe, notify=progress))
+        writer = stack.enter_context(Writer.open(folder, recipe, notify=progress, tidy=not dry_run))
         encoder, reader = load(models or writer.recipe.models)
         writer.require_models(encoder=encoder.identity, reader=reader)
         return update(

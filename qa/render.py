@@ -12,6 +12,9 @@ __all__ = ["as_json", "as_text", "harmless", "printable", "short"]
 
 _BOLD, _DIM, _MARK, _PLAIN = "\033[1m", "\033[2m", "\033[1;7m", "\033[0m"
 _NEAREST = 3
+_RIVAL = 0.5
+"""A further answer is given for people when it is at least so many times as probable as the best:
+a judgement. Programs get all of them."""
 _HARMFUL = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"
 )
@@ -55,10 +58,13 @@ def as_json(result: Result) -> dict[str, Any]:
 def as_text(result: Result, *, colour: bool) -> str:
     """The result for a terminal: each answer with its sentences, the answer marked in them.
 
-    Only answers that reach the threshold are given as such. Where none does,
-    the nearest quotes are shown and marked as not answering.
+    Only answers that reach the threshold are given as such, and further ones only
+    where they come near the first. Where none does, the nearest quotes are shown and
+    marked as not answering.
     """
-    given = [answer for answer in result.answers if answer.confidence >= result.threshold]
+    best = max((answer.confidence for answer in result.answers), default=0.0)
+    least = max(result.threshold, _RIVAL * best)
+    given = [answer for answer in result.answers if answer.confidence >= least]
     if not given:
         return "\n".join(_no_answer(result, colour))
     blocks = ["\n".join(_answer(answer, colour)) for answer in given]
