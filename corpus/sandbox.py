@@ -23,14 +23,14 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock
-from typing import IO, Any, Literal, Self, TypeAlias
+from typing import IO, Any, Literal, Self, TypeAlias, get_args
 
 from corpus.cores import cores
 from corpus.errors import LoadError
@@ -42,15 +42,32 @@ from corpus.text import whole
 __all__ = ["Fingerprint", "Limits", "ReadFile", "Sandbox"]
 
 _HEADER = struct.Struct(">Q")
-_NOTHING = {"documents": 0, "retires": False}
+_NOTHING = {"reason": None, "note": None, "documents": 0, "retires": False}
 _RETIRING_SECONDS = 1.0
 _RETIRE_SHARE = 1 / 16
 """A worker that has grown by more than this part of its memory is replaced."""
 _READ_TRIES = 3
 _PAUSE_SECONDS = 0.05
-_SENT_FIELDS = (
-    "id", "row", "title", "text", "encoding", "date", "page_starts", "line_anchors",
-)  # fmt: skip
+_NoneType = type(None)
+_FINGERPRINT = {"sha256": (str,), "loader": (str,), "size": (int,), "mtime_ns": (int,)}
+_OUTCOME = {
+    "outcome": (str,),
+    "reason": (str, _NoneType),
+    "note": (str, _NoneType),
+    "documents": (int,),
+    "retires": (bool,),
+}
+_SENT_FIELDS = {
+    "id": (str,),
+    "row": (int, _NoneType),
+    "title": (str,),
+    "text": (str,),
+    "encoding": (str, _NoneType),
+    "date": (str, _NoneType),
+    "page_starts": (list, tuple),
+    "line_anchors": (list, tuple),
+}
+"""What a worker's frames hold, and of which types."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,8 +194,10 @@ class _Worker:
             assert process.stdin is not None
             _send(process.stdin, request)
             pipe = _Pipe(process, deadline, limits.reply_bytes)
-            file |= pipe.receive()
-            outcome = pipe.receive()
+            file |= _checked(pipe.receive(), _FINGERPRINT)
+            outcome = _checked(pipe.receive(), _OUTCOME)
+            if (outcome["outcome"] == "read") != (outcome["documents"] > 0):
+                raise ValueError(outcome)
             documents = [
                 _document(path, file, pipe.receive()) for _ in range(outcome.pop("documents"))
             ]
@@ -274,7 +293,18 @@ class _Pipe:
         return taken
 
 
+def _checked(frame: dict[str, Any], kinds: Mapping[str, tuple[type, ...]]) -> dict[str, Any]:
+    """The frame, if it has just these fields: a hostile file may have taken the worker over."""
+    for name, kind in kinds.items():
+        if type(frame[name]) not in kind:
+            raise TypeError(name)
+    if frame.keys() != kinds.keys() or frame.get("outcome", "read") not in get_args(Outcome):
+        raise ValueError(frame.keys())
+    return frame
+
+
 def _document(path: Path, head: dict[str, Any], fields: dict[str, Any]) -> Document:
+    _checked(fields, _SENT_FIELDS)
     fields["page_starts"] = tuple(fields["page_starts"])
     fields["line_anchors"] = tuple((at, line) for at, line in fields["line_anchors"])
     return Document(source=path, sha256=head["sha256"], loader=head["loader"], **fields)
@@ -304,7 +334,7 @@ def _serve(requests: IO[bytes], replies: IO[bytes], memory: int) -> None:
         try:
             data, status = _content(path, request["file_bytes"])
         except LoadError as error:
-            _send(replies, {})
+            _send(replies, {"sha256": "", "loader": UNREAD, "size": 0, "mtime_ns": 0})
             _send(replies, {**_NOTHING, "outcome": "failed", "reason": str(error)})
             continue
         fingerprint = {"sha256": hashlib.sha256(data).hexdigest(), "loader": UNREAD}
@@ -351,8 +381,8 @@ def _outcome(
         # A fault in a parser, ours or a library's, must not stop the other files.
         reason = f"cannot be parsed: {type(error).__name__}: {error}"
     else:
-        return {"outcome": "read", "note": loaded.note}, loaded.documents
-    return {"outcome": "failed", "reason": whole(reason)}, ()
+        return {**_NOTHING, "outcome": "read", "note": loaded.note}, loaded.documents
+    return {**_NOTHING, "outcome": "failed", "reason": whole(reason)}, ()
 
 
 def _content(path: Path, file_bytes: int) -> tuple[bytes, os.stat_result]:

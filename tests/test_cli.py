@@ -149,8 +149,18 @@ def test_index_folder_from_the_environment(tmp_path: Path, docs: Path) -> None:
 def test_list_and_show(sample_index: Path) -> None:
     listed = json.loads(ok("list", "--json", "--index", sample_index))
     assert len(listed) == 24
-    assert list(listed[0]) == ["id", "title", "source", "row", "passages", "indexed_at"]
-    assert ok("list", "--index", sample_index).count("\n") == 12
+    assert list(listed[0]) == [
+        "id",
+        "title",
+        "source",
+        "row",
+        "type",
+        "date",
+        "pages",
+        "passages",
+        "indexed_at",
+    ]
+    assert ok("list", "--index", sample_index).count("\n") == 1 + 24
     path = SAMPLE / "comet-ardvik-observatory.txt"
     for name in ("comet-ardvik-observatory.txt", "sample/comet-ardvik-observatory.txt", path):
         shown = subprocess.run(

@@ -188,7 +188,8 @@ def test_no_answer_crosses_a_paragraph(results: dict[str, Result]) -> None:
 
 def test_several_answers_of_one_passage_are_found(tmp_path: Path) -> None:
     (tmp_path / "prize.txt").write_text(
-        "The Harbour Prize went to Ida Lund in 1987, to Tor Vik in 1988 and to Eva Brandt in 1989."
+        "Ida Lund won the Harbour Prize in 1987.\n\nTor Vik won the Harbour Prize in 1988.\n\n"
+        "Eva Brandt won the Harbour Prize in 1989."
     )
     index_files(tmp_path / "index", [tmp_path / "prize.txt"])
     with Pipeline.open(tmp_path / "index") as pipeline:

@@ -198,6 +198,7 @@ TEXT = """{"id": "0", "row": null, "title": "t", "text": 5, "encoding": null, "d
         [READ.replace("1", "1e9")],
         [READ.replace("null", '"n", "path": "/elsewhere"')],
         [READ.replace("read", "odd").replace("1", "0")],
+        [READ.replace("1", "0")],
         [READ, "{}"],
         [READ, TEXT],
         [READ, TEXT.replace("5", "[]")],
@@ -209,8 +210,23 @@ def test_a_worker_that_replies_nonsense_costs_its_file_alone(
     """As one might that a hostile file has taken over."""
     with Sandbox(workers=1, limits=Limits(seconds=5)) as sandbox:
         nonsense = planted("; ".join(f"frame({reply.encode('latin-1')!r})" for reply in replies))
-        assert sandbox.read(nonsense).path == nonsense
-        said(sandbox.read(nonsense))
+        file = sandbox.read(nonsense)
+        assert file.path == nonsense
+        said(file)
+        assert text_of(sandbox.read(good)) == "A good file."
+
+
+def test_a_reply_that_nobody_asked_for_ends_no_run(
+    good: Path, planted: Callable[[str], Path]
+) -> None:
+    """It stands in the pipe when the next file is read; that one may fail, once."""
+    frames = (READ, TEXT.replace("5", '"A lie."'))
+    lying = planted("; ".join(f"frame({frame.encode()!r})" for frame in frames))
+    with Sandbox(workers=1, limits=Limits(seconds=5)) as sandbox:
+        sandbox.read(lying)
+        file = sandbox.read(good)
+        assert file.path == good
+        assert file.outcome == "failed" or text_of(file) == "A good file."
         assert text_of(sandbox.read(good)) == "A good file."
 
 
