@@ -128,7 +128,7 @@ def load(path: Path, data: bytes, columns: Columns = DEFAULT_COLUMNS) -> Loaded:
             line_anchors=extract.line_anchors,
         )
         for extract in reading.extracts
-        if extract.text.strip("\ufeff \t\r\n\f\v")
+        if any(not (c.isspace() or c == "\ufeff") for c in extract.text)
     ]
     if not documents:
         raise LoadError("has no text: the file is empty or holds only white space")

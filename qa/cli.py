@@ -321,8 +321,7 @@ def models(
     described = describe(models)
     if as_json:
         _print_json([asdict(model) for model in described])
-        return
-    for model in described:
+    for model in described if not as_json else ():
         typer.echo(
             f"{model.preset:<12}  {model.role:<7}  {model.state:<9}  {model.name}"
             + (f"  sha256 {model.sha256}" if model.sha256 else "")

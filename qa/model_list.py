@@ -33,12 +33,13 @@ class ListedModel:
 
 def describe(models: str | None = None) -> list[ListedModel]:
     """The pair that `--models` names, or all presets; nothing is fetched for a list of all."""
-    return [model for preset in ([models] if models else PRESETS) for model in _pair(preset)]
+    presets = [models] if models else PRESETS
+    return [model for preset in presets for model in _pair(preset, fetch=models is not None)]
 
 
-def _pair(preset: str) -> Iterator[ListedModel]:
+def _pair(preset: str, *, fetch: bool) -> Iterator[ListedModel]:
     try:
-        pair = model_pair(preset)
+        pair = model_pair(preset, fetch=fetch)
     except ModelError as error:
         for role in ("encoder", "reader"):
             yield ListedModel(preset, role, str(error), "absent")

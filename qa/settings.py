@@ -63,8 +63,10 @@ _HUB = {
 PRESETS = ("bundled", *_HUB)
 
 
-def model_pair(models: str) -> ModelPair:
+def model_pair(models: str, *, fetch: bool = True) -> ModelPair:
     """The models that `--models` names: a preset, or a folder with `encoder/` and `reader/`.
+
+    With `fetch`, what is not here comes from the hub, unless that was forbidden.
 
     Raises:
         InputError: it names neither.
@@ -75,8 +77,8 @@ def model_pair(models: str) -> ModelPair:
         return ModelPair(_bundled_encoder(), reader)
     if hub := _HUB.get(models):
         return ModelPair(
-            ModelSource(hub.encoder, _fetched(hub.encoder), prompts=hub.prompts),
-            ModelSource(hub.reader, _fetched(hub.reader)),
+            ModelSource(hub.encoder, _fetched(hub.encoder, fetch), prompts=hub.prompts),
+            ModelSource(hub.reader, _fetched(hub.reader, fetch)),
         )
     folder = Path(models)
     if (folder / "encoder").is_dir() and (folder / "reader").is_dir():
@@ -102,14 +104,14 @@ def _bundled_encoder() -> ModelSource:
     return ModelSource("all-MiniLM-L6-v2", folder, _ENCODER_SHA256)
 
 
-def _fetched(repository: str) -> Path:
-    """The model's files, from the hub's cache or else from the hub."""
+def _fetched(repository: str, fetch: bool) -> Path:
+    """The model's files, from the hub's cache or else, with `fetch`, from the hub."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     wanted = ["*.json", "*.txt", "*.model", "model.safetensors"]
     try:
-        with suppress(LocalEntryNotFoundError):
+        with suppress(*([LocalEntryNotFoundError] if fetch else [])):
             return Path(snapshot_download(repository, allow_patterns=wanted, local_files_only=True))
         return Path(snapshot_download(repository, allow_patterns=wanted))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
