@@ -13,7 +13,7 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).parent.parent
 QUESTION = "How many defectors went public?"
-ISLANDS = "name,population,mayor\nTarnholm,312,Peder Lund\nOstrey,96,Gro Falk\n"
+ISLANDS = "name,population,ferry,mayor\nTarnholm,312,Little Auk,Peder Lund\nOstrey,96,none,Gro Falk\n"
 MINUTES = """\
 {"title": "May", "text": "The harbour board agreed to buy a crane for 340,000 crowns."}
 {"title": "June", "text": "The crane was delivered by Hessel & Sons."}
@@ -22,8 +22,7 @@ OF_EACH_TYPE = (
     (QUESTION, "defectors-icsr-report.txt", "58"),
     ("What share of Sorvan fever cases did the vaccine prevent?",
      "sorvan-fever-vaccine-trial.md", "71.4 per cent"),
-    ("How long did Solène Aubrac spend under the snow?",
-     "avalanche-valdrenne-ski-tour.html", "47 minutes"),
+    ("What was the rescue dog called?", "avalanche-valdrenne-ski-tour.html", "Pilou"),
     ("How much must Telvia pay as a fine?",
      "emergency-call-outage-regulator-findings.pdf", "€8.4 million"),
     ("Who chairs the Hestmark Fishermen's Union?",
