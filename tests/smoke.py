@@ -13,7 +13,9 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).parent.parent
 QUESTION = "How many defectors went public?"
-ISLANDS = "name,population,ferry,mayor\nTarnholm,312,Little Auk,Peder Lund\nOstrey,96,none,Gro Falk\n"
+ISLANDS = (
+    "name,population,ferry,mayor\nTarnholm,312,Little Auk,Peder Lund\nOstrey,96,none,Gro Falk\n"
+)
 MINUTES = """\
 {"title": "May", "text": "The harbour board agreed to buy a crane for 340,000 crowns."}
 {"title": "June", "text": "The crane was delivered by Hessel & Sons."}
