@@ -2,9 +2,10 @@
 
 import codecs
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from copy import deepcopy
+from functools import partial
 from typing import Any, NamedTuple
 
 from corpus.blocks import CELL_END, Blocks
@@ -35,7 +36,7 @@ _DECLARABLE = re.compile(
 )
 """The codecs that a page may declare: each says of ASCII what ASCII says, or escapes from it."""
 _SHARE = 0.25
-"""What trafilatura finds is too little when it is less than this part of all that is visible:
+"""What was found around trafilatura's text is too little when it is less than this part of all that is visible:
 menus and footers seldom outweigh an article four to one."""
 
 # trafilatura's own names for what it found, and HTML's for all the rest.
@@ -66,7 +67,7 @@ def looks_like_html(data: bytes) -> bool:
     return _BEGINNING.match(data[:_SNIFFED]) is not None
 
 
-def read_html(data: bytes, _: Columns) -> Reading:
+def read_html(data: bytes, _columns: Columns) -> Reading:
     """The page's main text, with its tables, title and date.
 
     Raises:
@@ -75,7 +76,7 @@ def read_html(data: bytes, _: Columns) -> Reading:
     from lxml import etree, html
     from trafilatura import bare_extraction
 
-    page, encoding, _guessed = decode(data, _declared(data))
+    page, encoding, _ = decode(data, _declared(data))
     # lxml refuses a declaration of an encoding in what is decoded already.
     page = _XML_DECLARATION.sub("", page).replace("\0", "\ufffd").removeprefix("\ufeff")
     parser = html.HTMLParser(huge_tree=True, remove_comments=True, remove_pis=True)
@@ -181,6 +182,19 @@ def _walk(root: Any, unseen: frozenset[str] = frozenset()) -> _Walked:
     from lxml import etree
 
     blocks = Blocks()
+    end_item = partial(blocks.end, tight=True)
+    around = {**dict.fromkeys(_BLOCKS, blocks.end), **dict.fromkeys(_ITEMS, end_item)}
+    starts: dict[str, Callable[[], None]] = {
+        **around,
+        **dict.fromkeys(_ROWS, blocks.start_row),
+        **dict.fromkeys(_CELLS, blocks.start_cell),
+        **dict.fromkeys(_BREAKS, blocks.line_break),
+    }
+    ends: dict[str, Callable[[], None]] = {
+        **around,
+        **dict.fromkeys(_ROWS, blocks.end_row),
+        **dict.fromkeys(_CELLS, blocks.end_cell),
+    }
     elements: list[Any] = []
     verbatim = 0
     walk = etree.iterwalk(root, events=("start", "end"))
@@ -191,7 +205,8 @@ def _walk(root: Any, unseen: frozenset[str] = frozenset()) -> _Walked:
             if passed_over:
                 walk.skip_subtree()
                 continue
-            _open(blocks, tag)
+            if tag in starts:
+                starts[tag]()
             # What ended there belongs to the element around this one.
             elements.extend([element.getparent()] * (len(blocks) - len(elements)))
             verbatim += tag in _VERBATIM
@@ -199,37 +214,14 @@ def _walk(root: Any, unseen: frozenset[str] = frozenset()) -> _Walked:
             continue
         if not passed_over:
             verbatim -= tag in _VERBATIM
-            _close(blocks, tag)
+            if tag in ends:
+                ends[tag]()
             elements.extend([element] * (len(blocks) - len(elements)))
         if element is not root:
             blocks.add(element.tail, verbatim=verbatim > 0)
     blocks.close()
     elements.extend([root] * (len(blocks) - len(elements)))
     return _Walked(blocks, elements)
-
-
-def _open(blocks: Blocks, tag: str) -> None:
-    if tag in _ROWS:
-        blocks.start_row()
-    elif tag in _CELLS:
-        blocks.start_cell()
-    elif tag in _BREAKS:
-        blocks.line_break()
-    elif tag in _ITEMS:
-        blocks.end(tight=True)
-    elif tag in _BLOCKS:
-        blocks.end()
-
-
-def _close(blocks: Blocks, tag: str) -> None:
-    if tag in _ROWS:
-        blocks.end_row()
-    elif tag in _CELLS:
-        blocks.end_cell()
-    elif tag in _BLOCKS:
-        blocks.end()
-    elif tag in _ITEMS:
-        blocks.end(tight=True)
 
 
 def _declared(data: bytes) -> str | None:

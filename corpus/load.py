@@ -23,9 +23,9 @@ from corpus.word import looks_like_docx, read_docx
 
 __all__ = ["LOADERS", "UNREAD", "Loaded", "Loader", "chosen_loader", "is_current", "load"]
 
-FORMATS = 2
+_FORMATS = 2
 """Goes up when a format is added: files that were not known for what they are are read anew."""
-UNREAD = f"unread/{FORMATS}"
+UNREAD = f"unread/{_FORMATS}"
 """What is recorded as the loader of a file that none reads."""
 
 _NOT_READ = {

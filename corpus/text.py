@@ -57,8 +57,8 @@ _JUNK_TITLE = re.compile(
 
 def read_text(data: bytes, _: Columns) -> Reading:
     """A file that calls itself text: odd control characters are taken as meant."""
-    text, encoding, _guessed = decode(data)
-    if _guessed:
+    text, encoding, guessed = decode(data)
+    if guessed:
         _require_text(text)
     return _reading(text, encoding)
 

@@ -132,7 +132,9 @@ class Writer(Database):
             if tidy:
                 generations.sweep(folder / GENERATIONS, keep=writer.artefacts.name)
             yield writer
-            # Leaves no log behind, which a reader without rights could not follow.
+            # Leaves no log behind, which a reader without rights could not follow; where another
+            # reader holds it, that is not waited for.
+            connection.execute("PRAGMA busy_timeout = 0")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         finally:
             connection.close()

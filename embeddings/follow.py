@@ -122,8 +122,7 @@ def remove(
             notes.forgotten.append(path)
             changes.removed.append(path)
     notes.unfollowed = [root for root in roots if root in targets or _under(root, targets)]
-    followed = roots.difference(notes.unfollowed)
-    notes.excluded = [target for target in sorted(targets) if _under(target, followed)]
+    notes.excluded = sorted(targets)
     changes.recall = publish(writer, notes, progress)
     changes.documents, changes.passages = writer.count()
     changes.generation = writer.generation

@@ -321,13 +321,14 @@ def models(
     described = describe(models)
     if as_json:
         _print_json([asdict(model) for model in described])
-    for model in described if not as_json else ():
-        typer.echo(
-            f"{model.preset:<12}  {model.role:<7}  {model.state:<9}  {model.name}"
-            + (f"  sha256 {model.sha256}" if model.sha256 else "")
-        )
-        if model.state == "altered":
-            typer.echo(f"{'':<12}  expected sha256 {model.expected_sha256}")
+    else:
+        for model in described:
+            typer.echo(
+                f"{model.preset:<12}  {model.role:<7}  {model.state:<9}  {model.name}"
+                + (f"  sha256 {model.sha256}" if model.sha256 else "")
+            )
+            if model.state == "altered":
+                typer.echo(f"{'':<12}  expected sha256 {model.expected_sha256}")
     if any(model.state == "altered" for model in described):
         raise typer.Exit(EXIT_ERROR)
 

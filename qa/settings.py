@@ -1,7 +1,6 @@
 """Which models there are, and the numbers that were chosen by measurement."""
 
 import importlib.util
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,9 +110,12 @@ def _fetched(repository: str, fetch: bool) -> Path:
 
     wanted = ["*.json", "*.txt", "*.model", "model.safetensors"]
     try:
-        with suppress(*([LocalEntryNotFoundError] if fetch else [])):
+        try:
             return Path(snapshot_download(repository, allow_patterns=wanted, local_files_only=True))
-        return Path(snapshot_download(repository, allow_patterns=wanted))
+        except LocalEntryNotFoundError:
+            if not fetch:
+                raise
+            return Path(snapshot_download(repository, allow_patterns=wanted))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ModelError(
             f"{repository} is not in the local cache and could not be fetched ({error});"

@@ -6,6 +6,7 @@ import re
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,26 @@ def citespan(*arguments: str | Path, **options: Any) -> subprocess.CompletedProc
     """Run the command as a user does."""
     command = [Path(sys.executable).parent / "citespan", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, **options)
+
+
+def on_disk(folder: Path) -> dict[str, str]:
+    """Every file of the index with its hash.
+
+    But for what holds nothing: locks, and what SQLite leaves of a log that is empty.
+    """
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file() and not path.name.endswith(("lock", "-shm"))
+        if not (path.name.endswith("-wal") and path.stat().st_size == 0)
+    }
+
+
+def hold(folder: Path, ready: Any, seconds: float) -> None:
+    """Keep the index's lock for so long; run it in another process."""
+    with Writer.open(folder, lambda: TOY_RECIPE):
+        ready.set()
+        time.sleep(seconds)
 
 
 def squeezed(text: str) -> str:

@@ -1,18 +1,16 @@
 """The doctor finds what is broken, mends what is derived, and asks before it touches the truth."""
 
-import hashlib
 import json
 import multiprocessing
 import shutil
 import sqlite3
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import TOY, TOY_RECIPE, ToyEncoder, citespan
+from conftest import TOY, TOY_RECIPE, ToyEncoder, citespan, hold, on_disk
 
 from corpus import checkup, writer
 from corpus.errors import LockedIndexError, NoIndexError
@@ -101,19 +99,6 @@ def answers(folder: Path, encoder: ToyEncoder) -> Answers:
 def artefacts(folder: Path) -> Path:
     (generation,) = (folder / "generations").iterdir()
     return generation
-
-
-def on_disk(folder: Path) -> dict[str, str]:
-    """Every file of the index with its hash.
-
-    But for what holds nothing: locks, and what SQLite leaves of a log that is empty.
-    """
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in folder.rglob("*")
-        if path.is_file() and not path.name.endswith(("lock", "-shm"))
-        if not (path.name.endswith("-wal") and path.stat().st_size == 0)
-    }
 
 
 def sql(folder: Path, *statements: str) -> None:
@@ -479,12 +464,6 @@ def test_no_backup_replaces_another(index: Path, monkeypatch: pytest.MonkeyPatch
 
 
 # Locks, and no index.
-
-
-def hold(folder: Path, ready: Any, seconds: float) -> None:
-    with Writer.open(folder, lambda: TOY_RECIPE):
-        ready.set()
-        time.sleep(seconds)
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Folders that live: what is ignored, what is taken out, and what a run would do."""
 
-import hashlib
 import json
 import os
 import re
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import TOY, TOY_RECIPE, Indexer, ToyEncoder, citespan, python
+from conftest import TOY, TOY_RECIPE, Indexer, ToyEncoder, citespan, on_disk, python
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
@@ -669,19 +668,6 @@ def test_rm_on_the_command_line(toy_index: Indexer, docs: Path, tmp_path: Path) 
 
 
 # What a run would do.
-
-
-def on_disk(folder: Path) -> dict[str, str]:
-    """Every file of the index with its hash.
-
-    But for what holds nothing: locks, and what SQLite leaves of a log that is empty.
-    """
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in folder.rglob("*")
-        if path.is_file() and not path.name.endswith(("lock", "-shm"))
-        if not (path.name.endswith("-wal") and path.stat().st_size == 0)
-    }
 
 
 CONTENTS = {

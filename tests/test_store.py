@@ -9,13 +9,12 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import TOY, TOY_RECIPE, Indexer, ToyEncoder
+from conftest import TOY, TOY_RECIPE, Indexer, ToyEncoder, hold
 
 from corpus import database, generations
 from corpus.errors import (
@@ -223,17 +222,11 @@ def test_leftovers_of_a_killed_sweep_go(toy_index: Indexer, docs: Path, tmp_path
 # 4. A second writer waits, or says who holds the lock.
 
 
-def hold_lock(folder: Path, ready: Any, seconds: float) -> None:
-    with Writer.open(folder, lambda: TOY_RECIPE):
-        ready.set()
-        time.sleep(seconds)
-
-
 @pytest.fixture
 def holder(tmp_path: Path) -> Iterator[Any]:
     context = multiprocessing.get_context("spawn")
     ready = context.Event()
-    process = context.Process(target=hold_lock, args=(folder_of(tmp_path), ready, 3.0))
+    process = context.Process(target=hold, args=(folder_of(tmp_path), ready, 3.0))
     process.start()
     assert ready.wait(60)
     yield process
