@@ -36,8 +36,8 @@ _DECLARABLE = re.compile(
 )
 """The codecs that a page may declare: each says of ASCII what ASCII says, or escapes from it."""
 _SHARE = 0.25
-"""What was found around trafilatura's text is too little when it is less than this part of all that is visible:
-menus and footers seldom outweigh an article four to one."""
+"""What stands around trafilatura's finding is too little when it is less than this part of all
+that is visible: menus and footers seldom outweigh an article four to one."""
 
 # trafilatura's own names for what it found, and HTML's for all the rest.
 _BLOCKS = {
