@@ -183,7 +183,10 @@ def _walk(root: Any, unseen: frozenset[str] = frozenset()) -> _Walked:
 
     blocks = Blocks()
     end_item = partial(blocks.end, tight=True)
-    around = {**dict.fromkeys(_BLOCKS, blocks.end), **dict.fromkeys(_ITEMS, end_item)}
+    around: dict[str, Callable[[], None]] = {
+        **dict.fromkeys(_BLOCKS, blocks.end),
+        **dict.fromkeys(_ITEMS, end_item),
+    }
     starts: dict[str, Callable[[], None]] = {
         **around,
         **dict.fromkeys(_ROWS, blocks.start_row),
