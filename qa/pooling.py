@@ -1,0 +1,169 @@
+"""Answers across documents: which say the same, and which contradict each other."""
+
+import re
+from collections.abc import Sequence
+from enum import Enum
+from typing import TypeVar
+
+from qa.answers import same_answer_key
+from qa.values import Clock, Date, Name, Quantities, Quantity, Value, plain_words, value_of
+
+__all__ = ["Relation", "pooled", "relation"]
+
+_CLOSE = 1e-9
+"""Relative difference under which two amounts are equal."""
+_ASKS_WHO = re.compile(r"\b(?:who|whom|whose)\b", re.IGNORECASE)
+_HALF_DAY, _DAY = 720.0, 1440.0
+
+Item = TypeVar("Item")
+
+
+class Relation(Enum):
+    """What two answers to one question say of each other."""
+
+    SAME = "same"
+    """One can stand for the other."""
+    COMPATIBLE = "compatible"
+    """Both can be right, or nothing says that they cannot."""
+    INCOMPATIBLE = "incompatible"
+    """At most one of them is right."""
+
+
+def relation(a: str, b: str, question: str = "") -> Relation:
+    """How two answers to the question relate; it does not matter which comes first.
+
+    >>> relation("fifty-eight", "58 defectors")
+    <Relation.SAME: 'same'>
+    >>> relation("58", "nearly five dozen"), relation("2014", "January 2014")
+    (<Relation.COMPATIBLE: 'compatible'>, <Relation.COMPATIBLE: 'compatible'>)
+    >>> relation("17", "58")
+    <Relation.INCOMPATIBLE: 'incompatible'>
+    >>> relation("Neumann", "Peter R. Neumann")
+    <Relation.SAME: 'same'>
+    """
+    if same_answer_key(a) == same_answer_key(b):
+        return Relation.SAME
+    found = _of_values(value_of(a), value_of(b), asks_who=bool(_ASKS_WHO.search(question)))
+    if found is Relation.SAME and not isinstance(value_of(a), Name):
+        # Three deaths are not three ships.
+        rest_a, rest_b = plain_words(a), plain_words(b)
+        if not (rest_a <= rest_b or rest_b <= rest_a):
+            return Relation.COMPATIBLE
+    return found
+
+
+def pooled(items: Sequence[Item], texts: Sequence[str], question: str) -> list[list[Item]]:
+    """The items in groups whose texts say the same, in order of the first of each.
+
+    An item joins the first group whose first text says the same and none of whose
+    texts contradicts it: "Neumann" does not make Peter and Dirk Neumann one man.
+    """
+    groups: list[list[int]] = []
+    for number, text in enumerate(texts):
+        for group in groups:
+            relations = [relation(texts[member], text, question) for member in group]
+            if relations[0] is Relation.SAME and Relation.INCOMPATIBLE not in relations:
+                group.append(number)
+                break
+        else:
+            groups.append([number])
+    return [[items[number] for number in group] for group in groups]
+
+
+def _of_values(a: Value, b: Value, *, asks_who: bool) -> Relation:
+    match a, b:
+        case Quantities(), Quantities():
+            return _of_quantities(a.parts, b.parts)
+        case (Date(), *_), (Date(), *_):
+            return _of_dates(a, b)
+        case (Date(month=None, season=None, year=int(year)),), Quantities():
+            return _of_year(year, b)
+        case Quantities(), (Date(month=None, season=None, year=int(year)),):
+            return _of_year(year, a)
+        case Clock(), Clock():
+            return _of_clocks(a, b)
+        case Name(), Name():
+            return _of_names(a, b, asks_who=asks_who)
+        case _:
+            return Relation.COMPATIBLE
+
+
+def _of_quantities(a: Sequence[Quantity], b: Sequence[Quantity]) -> Relation:
+    if min(len(a), len(b)) == 1 < max(len(a), len(b)):
+        # "17 of the 58" has something for 17 and for 58.
+        all_pairs = [_of_two(x, y) for x in a for y in b]
+        known = {found for found in all_pairs if found}
+        return known.pop() if known == {Relation.INCOMPATIBLE} else Relation.COMPATIBLE
+    relations = {_of_two(x, y) for x, y in zip(a, b, strict=False)}
+    if Relation.INCOMPATIBLE in relations:
+        return Relation.INCOMPATIBLE
+    return (
+        Relation.SAME if relations == {Relation.SAME} and len(a) == len(b) else Relation.COMPATIBLE
+    )
+
+
+def _of_two(a: Quantity, b: Quantity) -> Relation | None:
+    """None where they are amounts of different things."""
+    if a.dimension != b.dimension and "" not in (a.dimension, b.dimension):
+        return None
+    if not a.dimension:
+        a, b = b, a
+    if not b.dimension and a.unit != 1.0:
+        # A bare number means the unit that the other says.
+        a = Quantity(a.low / a.unit, a.high / a.unit, "", a.hedge, 1.0, a.place / a.unit)
+    scale = max(abs(a.high), abs(b.high), 1e-12)
+    if max(abs(a.low - b.low), abs(a.high - b.high)) <= _CLOSE * scale:
+        return Relation.SAME if a.hedge == b.hedge else Relation.COMPATIBLE
+    larger, smaller = max(a.unit, b.unit), min(a.unit, b.unit)
+    # Miles given as kilometres, and months as days, have been rounded.
+    rounded = (larger / smaller) % 1.0 > _CLOSE
+    slack = max(a.place, b.place) / 2 if rounded else _CLOSE * scale
+    apart = max(a.low, b.low) - min(a.high, b.high)
+    return Relation.COMPATIBLE if apart <= slack else Relation.INCOMPATIBLE
+
+
+def _of_dates(a: Sequence[Date], b: Sequence[Date]) -> Relation:
+    if len(a) != len(b):
+        return Relation.COMPATIBLE
+    pairs = [
+        (x, y)
+        for one, other in zip(a, b, strict=True)
+        for x, y in (
+            (one.year, other.year),
+            (one.month, other.month),
+            (one.day, other.day),
+            (one.season, other.season),
+        )
+    ]
+    if any(x is not None and y is not None and x != y for x, y in pairs):
+        return Relation.INCOMPATIBLE
+    return Relation.SAME if all(x == y for x, y in pairs) else Relation.COMPATIBLE
+
+
+def _of_year(year: int, quantities: Quantities) -> Relation:
+    """A number of four digits may be a year, or not."""
+    bare = (Quantity(float(year), float(year), ""),)
+    if any(part.dimension not in ("", "count") for part in quantities.parts):
+        return Relation.COMPATIBLE
+    return _of_quantities(bare, quantities.parts)
+
+
+def _of_clocks(a: Clock, b: Clock) -> Relation:
+    around = _DAY if a.half_known and b.half_known else _HALF_DAY
+    shift = round((a.low - b.low) / around) * around
+    low, high = b.low + shift, b.high + shift
+    if (a.low, a.high) == (low, high) and a.hedge == b.hedge and a.half_known == b.half_known:
+        return Relation.SAME
+    return Relation.COMPATIBLE if a.low <= high and low <= a.high else Relation.INCOMPATIBLE
+
+
+def _of_names(a: Name, b: Name, *, asks_who: bool) -> Relation:
+    short, long = sorted((a, b), key=lambda name: len(name.parts))
+    if not set(short.parts) <= set(long.parts):
+        return Relation.INCOMPATIBLE
+    # South Sudan is not Sudan, but Dr Neumann is Peter R. Neumann.
+    person = asks_who or a.person or b.person
+    in_order = [part for part in long.parts if part in short.parts] == list(short.parts)
+    if person and in_order and short.parts[-1] == long.parts[-1]:
+        return Relation.SAME
+    return Relation.COMPATIBLE
