@@ -1,8 +1,8 @@
-"""From a score to the probability that the answer is right, and when to give none."""
+"""From what is known of an answer to the probability that it is right, and when to give none."""
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
 from typing import TypeAlias
 
@@ -11,62 +11,110 @@ from numpy.typing import NDArray
 
 from corpus.errors import ModelError
 
-__all__ = ["UNFITTED", "Calibration", "best_threshold", "fit"]
+__all__ = ["UNFITTED", "Calibration", "Signals", "best_threshold", "fit", "precise_threshold"]
 
 Floats: TypeAlias = NDArray[np.float64]
+
+_FARTHEST = 8.0
+"""A longer lead, in logits, says nothing more of an answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """What is known of an answer before anyone says whether it is right; also their weights."""
+
+    margin: float
+    """How far its best span beats "no answer in this passage", in logits."""
+    search: float
+    """The fused search score, in [0, 1], of that span's passage."""
+    lead: float
+    """How far its ranking score lies above that of the best answer that says something else, in
+    logits; negative where it lies below."""
+
+    @classmethod
+    def of(cls, margin: float, search: float, lead: float) -> "Signals":
+        """The signals of an answer, its lead cut off where it tells nothing more."""
+        return cls(margin, search, max(-_FARTHEST, min(_FARTHEST, lead)))
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """`confidence = 1 / (1 + exp(-(slope * score + intercept)))` (Platt 1999)."""
+    """Logistic regression: `confidence = 1 / (1 + exp(-(weights · signals + intercept)))`.
 
-    slope: float
+    With one signal alone it is Platt's scaling (1999).
+    """
+
+    weights: Signals
     intercept: float
     threshold: float
     """The confidence from which an answer is given."""
 
-    def confidence(self, score: float) -> float:
-        """The probability that an answer of this score is right, in [0, 1]."""
-        # tanh does not overflow, whatever the score.
-        return float(0.5 + 0.5 * np.tanh((self.slope * score + self.intercept) / 2))
+    def confidence(self, signals: Signals) -> float:
+        """The probability that an answer with these signals is right, in [0, 1]."""
+        logit = float(np.dot(astuple(self.weights), astuple(signals))) + self.intercept
+        # tanh does not overflow, whatever the signals.
+        return float(0.5 + 0.5 * np.tanh(logit / 2))
+
+    def dumps(self) -> str:
+        """It as JSON."""
+        return json.dumps(asdict(self), indent=1)
+
+    @classmethod
+    def loads(cls, text: str, where: str) -> "Calibration":
+        """The calibration that `dumps` wrote.
+
+        Raises:
+            ModelError: the text is not that; `where` says in the message whence it came.
+        """
+        try:
+            told = json.loads(text)
+            weights = Signals(**told.pop("weights"))
+            made = cls(weights, **told)
+            if not np.isfinite([*astuple(weights), made.intercept, made.threshold]).all():
+                raise ValueError("a number is missing")
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ModelError(
+                f"{where} is no calibration ({error}); expected weights for"
+                f" {', '.join(field.name for field in fields(Signals))}, an intercept and a"
+                " threshold; `citespan calibrate` makes one"
+            ) from error
+        return made
 
     @classmethod
     def load(cls, path: Path) -> "Calibration":
         """The calibration saved at the path; a rough one where there is none.
 
         Raises:
-            ModelError: the file is not what `save` writes.
+            ModelError: the file is not what `dumps` writes.
         """
         try:
-            return cls(**json.loads(path.read_text(encoding="utf-8")))
+            text = path.read_text(encoding="utf-8")
         except FileNotFoundError:
             return UNFITTED
-        except (OSError, ValueError, TypeError) as error:
-            raise ModelError(f"{path} is no calibration ({error}); delete or restore it") from error
-
-    def save(self, path: Path) -> None:
-        """Write it as JSON."""
-        path.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise ModelError(f"{path} cannot be read ({error}); restore it") from error
+        return cls.loads(text, str(path))
 
 
-UNFITTED = Calibration(slope=0.3, intercept=-5.5, threshold=0.4)
+UNFITTED = Calibration(Signals(0.25, 6.0, 0.25), intercept=-8.5, threshold=0.35)
 """For a reader that nobody has calibrated: near what was fitted for the bundled one, no more."""
 
 
-def fit(scores: Sequence[float], right: Sequence[float]) -> tuple[float, float]:
-    """Slope and intercept that make the observed outcomes most likely.
+def fit(signals: Sequence[Signals], right: Sequence[float]) -> tuple[Signals, float]:
+    """Weights and intercept that make the observed outcomes most likely.
 
     Newton's method on the log-likelihood, which is concave; a tiny ridge keeps
     separable data finite.
 
     Args:
-        scores: of the best answer to each question.
+        signals: of the best answer to each question.
         right: how right each was, in [0, 1].
     """
-    x = np.column_stack([np.asarray(scores, dtype=np.float64), np.ones(len(scores))])
+    rows = np.asarray([astuple(row) for row in signals], dtype=np.float64)
+    x = np.column_stack([rows, np.ones(len(rows))])
     y = np.asarray(right, dtype=np.float64)
-    weights = np.zeros(2)
-    ridge = 1e-6 * np.eye(2)
+    weights = np.zeros(x.shape[1])
+    ridge = 1e-6 * np.eye(x.shape[1])
     for _ in range(100):
         p = 0.5 + 0.5 * np.tanh(x @ weights / 2)
         gradient = x.T @ (y - p) - ridge @ weights
@@ -75,7 +123,8 @@ def fit(scores: Sequence[float], right: Sequence[float]) -> tuple[float, float]:
         weights += step
         if np.abs(step).max() < 1e-10:
             break
-    return float(weights[0]), float(weights[1])
+    *found, intercept = weights.tolist()
+    return Signals(*found), intercept
 
 
 def best_threshold(
@@ -110,3 +159,25 @@ def best_threshold(
     totals[1:-1][edges[1:-2] == edges[2:-1]] = -np.inf
     best = int(totals.argmax())
     return float((edges[best] + edges[best + 1]) / 2)
+
+
+def precise_threshold(
+    confidences: Sequence[float], right: Sequence[float], *, precision: float
+) -> float | None:
+    """The lowest threshold at which so large a share of the answers given is right.
+
+    Args:
+        confidences: of the best answer to each question, answerable or not.
+        right: how right each was, in [0, 1].
+        precision: the share wanted, in (0, 1].
+
+    Returns:
+        None where no threshold reaches it.
+    """
+    order = np.argsort(-np.asarray(confidences, dtype=np.float64), kind="stable")
+    surest = np.asarray(confidences, dtype=np.float64)[order]
+    share = np.cumsum(np.asarray(right, dtype=np.float64)[order]) / np.arange(1, len(order) + 1)
+    # Equal confidences are given together: only the last of them is a place to stop.
+    last = np.append(surest[1:] != surest[:-1], True)
+    good = np.flatnonzero((share >= precision) & last)
+    return float(surest[good[-1]]) if len(good) else None

@@ -418,10 +418,20 @@ def reader(
         float,
         typer.Option(min=0, max=1, help="Share of questions also shown with a wrong paragraph."),
     ] = 0.22,
+    searched: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of those found by search.")
+    ] = 0.0,
+    averaged: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the steps, at the end, to average.")
+    ] = 0.0,
+    final_rate: Annotated[
+        float, typer.Option(min=0, max=1, help="To what part of it the learning rate falls.")
+    ] = 0.0,
     warmup: Annotated[
         float, typer.Option(min=0, max=1, help="Share of the steps in which the rate rises.")
     ] = 0.05,
     seed: int = 13,
+    models: Models = None,
     as_json: Json = False,
 ) -> None:
     """Fine-tune an extractive reader; a run that was killed goes on where it was.
@@ -429,6 +439,8 @@ def reader(
     Example: citespan train reader --train squad.json --train more.json@0.3
     --validation dev.json --base MiniLM/ --out my-reader/
     """
+    from embeddings.encoder import open_encoder
+    from qa.settings import model_pair
     from qa.train import Recipe, TrainingSet, train_reader
 
     recipe = Recipe(
@@ -437,12 +449,71 @@ def reader(
         batch_size=batch_size,
         max_tokens=max_tokens,
         negatives=negatives,
+        searched=searched,
+        averaged=averaged,
+        final_rate=final_rate,
         warmup=warmup,
         seed=seed,
     )
     sets = [TrainingSet.parse(text) for text in train]
     figures = train_reader(
-        sets, validation, base, out, recipe, report=lambda line: typer.echo(line, err=True)
+        sets,
+        validation,
+        base,
+        out,
+        recipe,
+        report=lambda line: typer.echo(line, err=True),
+        encoder=open_encoder(model_pair(models or "bundled").encoder) if searched else None,
+    )
+    if as_json:
+        _print_json(figures)
+    else:
+        typer.echo("  ".join(f"{name} {value:.1f}" for name, value in figures.items()))
+
+
+@train.command()
+def encoder(
+    train: Annotated[
+        list[str], typer.Option(metavar="FILE[@SHARE]", help="SQuAD JSON; repeatable.")
+    ],
+    validation: Annotated[
+        list[str],
+        typer.Option(metavar="FILE[@SHARE]", help="SQuAD JSON, never trained on; repeatable."),
+    ],
+    base: Annotated[Path, typer.Option(metavar="DIR", help="The encoder to start from.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the encoder goes.")],
+    epochs: Annotated[float, typer.Option(min=0.01, help="Passes over the data.")] = 1,
+    learning_rate: Annotated[float, typer.Option(min=0)] = 5e-5,
+    batch_size: Annotated[int, typer.Option(min=2)] = 64,
+    group: Annotated[int, typer.Option(min=1, help="How many passages of a batch are alike.")] = 8,
+    seed: int = 13,
+    as_json: Json = False,
+) -> None:
+    """Fine-tune an encoder; a run that was killed goes on where it was.
+
+    Example: citespan train encoder --train squad.json --validation dev.json
+    --base MiniLM/ --out my-encoder/
+    """
+    try:
+        from embeddings.train import EncoderRecipe, train_encoder
+    except ImportError as error:
+        raise InputError(
+            f"{error.name} is not installed; training needs it: pip install 'citespan[train]'"
+        ) from error
+    from qa.pairs import pairs
+    from qa.train import TrainingSet, plain_tokenizer
+
+    recipe = EncoderRecipe(
+        epochs=epochs, learning_rate=learning_rate, batch_size=batch_size, group=group, seed=seed
+    )
+    tokenizer = plain_tokenizer(base)
+    figures = train_encoder(
+        pairs([TrainingSet.parse(text) for text in train], tokenizer, seed=seed),
+        [pairs([TrainingSet.parse(text)], tokenizer, seed=seed) for text in validation],
+        base,
+        out,
+        recipe,
+        report=lambda line: typer.echo(line, err=True),
     )
     if as_json:
         _print_json(figures)

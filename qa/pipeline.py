@@ -1,9 +1,10 @@
 """A question in, cited answers out: search, read, compare spans across passages, cite."""
 
+import math
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from threading import Thread
@@ -18,8 +19,8 @@ from corpus.store import Snapshot
 from embeddings.encoder import open_encoder
 from embeddings.runtime import export
 from embeddings.search import Hit, Search
-from qa.answers import same_answer_key
-from qa.calibration import Calibration
+from qa.calibration import Calibration, Signals
+from qa.pooling import Relation, pooled, relation
 from qa.reader import Reader
 from qa.settings import SEARCH_WEIGHT, model_pair
 from qa.spans import ScoredSpan
@@ -31,6 +32,10 @@ _SPANS_PER_PASSAGE = 20
 _CITATION_MARGIN = 6.0
 """How far, in the reader's logits, an equal answer elsewhere may lie below the best one and still
 be cited: further down, the same words may stand there by chance. A judgement, not measured."""
+_SPANS_COMPARED = 60
+"""Answers further down are never among those returned."""
+_CLOSE_CONFIDENCE = 0.5
+"""Of two answers that contradict each other the less sure is at least so many times as probable."""
 _WITH_TABLES = {"html", "docx"}
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _LINE_MARKUP = re.compile(r"(?:#{1,6}|>|\||[-*+])\s+")
@@ -84,7 +89,9 @@ class Answer:
     confidence: float
     """The probability that it is right, in [0, 1]."""
     score: float
-    """What the confidence was made from; it compares between questions of one index."""
+    """What it is ranked by: its best span's."""
+    signals: Signals
+    """What the confidence was made from."""
     citations: tuple[Citation, ...]
     """Best first."""
     disagrees_with: tuple[int, ...] = ()
@@ -206,11 +213,11 @@ class Pipeline:
         hits = self._search.search(question, read, documents if within else None)
         searched = time.perf_counter()
         spans = self.spans(question, hits)
-        found = tuple(self._answer(group) for group in _grouped(spans)[:answers])
+        found = self._answers(question, spans)[:answers]
         ended = time.perf_counter()
         return Result(
             question=question,
-            answers=found,
+            answers=_contradicting(found, question),
             threshold=self._calibration.threshold if min_confidence is None else min_confidence,
             hits=tuple(hits),
             seconds=Seconds(searched - started, ended - searched, ended - started),
@@ -272,13 +279,27 @@ class Pipeline:
             scored.margin + SEARCH_WEIGHT * hit.score,
         )
 
-    def _answer(self, group: Sequence[Span]) -> Answer:
+    def _answers(self, question: str, spans: Sequence[Span]) -> list[Answer]:
+        """What the spans say, each answer once with every place that gives it; best first."""
+        spans = spans[:_SPANS_COMPARED]
+        groups = pooled(spans, [span.text for span in spans], question)
+        scores = [group[0].score for group in groups]
+        best = max(scores, default=0.0)
+        second = sorted(scores)[-2] if len(scores) > 1 else -math.inf
+        return [
+            self._answer(group, lead=group[0].score - (second if number == 0 else best))
+            for number, group in enumerate(groups)
+        ]
+
+    def _answer(self, group: Sequence[Span], lead: float) -> Answer:
         best = group[0]
         cited = [span for span in group if span.margin >= best.margin - _CITATION_MARGIN]
+        signals = Signals.of(best.margin, best.hit.score, lead)
         return Answer(
             text=best.text,
-            confidence=self._calibration.confidence(best.score),
+            confidence=self._calibration.confidence(signals),
             score=best.score,
+            signals=signals,
             citations=tuple(
                 _cite(self._document(span.hit.passage.document_id), span) for span in cited
             ),
@@ -338,12 +359,28 @@ def _overlap(a: Span, b: Span) -> bool:
     return same and a.start < b.end and b.start < a.end
 
 
-def _grouped(spans: Sequence[Span]) -> list[list[Span]]:
-    """Spans of equal answers together, in order of the best of each."""
-    groups: dict[str, list[Span]] = {}
-    for span in spans:
-        groups.setdefault(same_answer_key(span.text), []).append(span)
-    return list(groups.values())
+def _contradicting(answers: Sequence[Answer], question: str) -> tuple[Answer, ...]:
+    """The answers, each told which of the others it contradicts.
+
+    Answers from one document never do: it says both, and its author knew. Nor
+    does one that is much less sure, which more likely answers another question.
+    """
+    documents = [{citation.document for citation in answer.citations} for answer in answers]
+
+    def contradict(a: int, b: int) -> bool:
+        low, high = sorted((answers[a].confidence, answers[b].confidence))
+        return (
+            a != b
+            and low >= _CLOSE_CONFIDENCE * high
+            and not documents[a] & documents[b]
+            and relation(answers[a].text, answers[b].text, question) is Relation.INCOMPATIBLE
+        )
+
+    everyone = range(len(answers))
+    return tuple(
+        replace(answers[a], disagrees_with=tuple(b for b in everyone if contradict(a, b)))
+        for a in everyone
+    )
 
 
 def _cite(document: Document, span: Span) -> Citation:

@@ -59,15 +59,19 @@ def as_text(result: Result, *, colour: bool) -> str:
     """The result for a terminal: each answer with its sentences, the answer marked in them.
 
     Only answers that reach the threshold are given as such, and further ones only
-    where they come near the first. Where none does, the nearest quotes are shown and
-    marked as not answering.
+    where they come near the first, or contradict it. Where none does, the nearest
+    quotes are shown and marked as not answering.
     """
-    best = max((answer.confidence for answer in result.answers), default=0.0)
-    least = max(result.threshold, _RIVAL * best)
-    given = [answer for answer in result.answers if answer.confidence >= least]
-    if not given:
+    if not result.answered:
         return "\n".join(_no_answer(result, colour))
+    best = result.answers[0]
+    least = max(result.threshold, _RIVAL * best.confidence)
+    against = [result.answers[number] for number in best.disagrees_with]
+    given = [a for a in result.answers if a.confidence >= least and a not in against]
     blocks = ["\n".join(_answer(answer, colour)) for answer in given]
+    if against:
+        blocks.append("Other documents disagree:")
+        blocks += ["\n".join(_answer(answer, colour)) for answer in against]
     return "\n\n".join(blocks)
 
 

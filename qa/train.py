@@ -14,22 +14,28 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel
 from transformers import AutoConfig, AutoModelForQuestionAnswering, AutoTokenizer
 from transformers.utils import logging
 
 from corpus.errors import InputError, ModelError
+from embeddings.encoder import Encoder
+from embeddings.mining import mine
 from qa.answers import exact_match, f1, normalise
 from qa.gold import Article, Paragraph, Question, read_squad
+from qa.settings import DENSE_WEIGHT
 from qa.spans import Window, best_spans, windows
 
-__all__ = ["Recipe", "TrainingSet", "train_reader"]
+__all__ = ["Recipe", "TrainingSet", "plain_tokenizer", "train_reader"]
 
 _CHECKPOINT = "checkpoint.pt"
+_NEGATIVES = "negatives.json"
+_LOOK_ALIKES = 12
 _REPORT_STEPS = 50
 _DROPOUTS = (
     "hidden_dropout_prob", "attention_probs_dropout_prob",  # BERT and most others
@@ -37,6 +43,10 @@ _DROPOUTS = (
     "embedding_dropout", "mlp_dropout",  # ModernBERT
 )  # fmt: skip
 """What the architectures call it."""
+
+
+_Found: TypeAlias = dict[tuple[str, str], list[str]]
+"""By file and question id, what a search finds for the question."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +84,14 @@ class Recipe:
     max_answer_tokens: int = 30
     negatives: float = 0.22
     """Share of the questions also shown with a paragraph that does not answer them."""
+    searched: float = 0.0
+    """Of those paragraphs the share that search finds for the question, in all of the training
+    data; the others are the most alike of its own article."""
+    final_rate: float = 0.0
+    """To what part of it the learning rate falls."""
+    averaged: float = 0.0
+    """Over so large a share of the steps, the last ones, the weights are averaged (Izmailov et
+    al. 2018)."""
     warmup: float = 0.05
     weight_decay: float = 0.01
     dropout: float = 0.0
@@ -100,6 +118,7 @@ def train_reader(
     recipe: Recipe,
     *,
     report: Callable[[str], None],
+    encoder: Encoder | None = None,
     checkpoint_seconds: float = 300.0,
 ) -> dict[str, float]:
     """Train a reader from the encoder in `base` and save it as float16 safetensors in `out`.
@@ -115,6 +134,7 @@ def train_reader(
         out: where the model, its tokenizer and `training.json` go.
         recipe: the settings of the run.
         report: receives one line of progress at a time.
+        encoder: what searches for wrong paragraphs; not needed where the recipe wants none.
         checkpoint_seconds: how often, in seconds, the state is saved.
 
     Returns:
@@ -133,12 +153,15 @@ def train_reader(
     sets = [(entry, read_squad(entry.path)) for entry in train]
     held_out = read_squad(validation)
 
-    batches = _epoch(sets, backend, recipe, 0)
     names = [(entry.path.name, entry.share) for entry in train]
     inputs = [base / "config.json", *sorted(base.glob("*.safetensors")), *(s.path for s in train)]
     digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in inputs]
     identity = json.dumps([asdict(recipe), names, digests], sort_keys=True)
     out.mkdir(parents=True, exist_ok=True)
+    found: _Found = {}
+    if recipe.searched and encoder:
+        found = _search(sets, encoder, out / _NEGATIVES, identity, report)
+    batches = _epoch(sets, backend, recipe, 0, found)
     run = _Run(model, recipe, round(recipe.epochs * len(batches)), out / _CHECKPOINT, identity)
     first_epoch, done = run.resume()
     if (first_epoch, done) != (0, 0):
@@ -147,19 +170,21 @@ def train_reader(
     figures: dict[str, float] = {}
     for epoch in range(first_epoch, math.ceil(recipe.epochs)):
         if epoch > 0:
-            batches = _epoch(sets, backend, recipe, epoch)
+            batches = _epoch(sets, backend, recipe, epoch, found)
         share = min(1.0, recipe.epochs - epoch)
         run.epoch(epoch, batches[: round(share * len(batches))], done, checkpoint_seconds, report)
         done = 0
         figures = evaluate(model, backend, held_out, recipe)
         report(f"epoch {epoch + 1}: " + "  ".join(f"{k} {v:.1f}" for k, v in figures.items()))
 
-    figures = figures or evaluate(model, backend, held_out, recipe)
+    if run.finish() or not figures:
+        figures = evaluate(model, backend, held_out, recipe)
     model.half().save_pretrained(out)
     tokenizer.save_pretrained(out)
     record = {"recipe": asdict(recipe), "validation": figures, "train": names}
     (out / "training.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     run.checkpoint.unlink(missing_ok=True)
+    (out / _NEGATIVES).unlink(missing_ok=True)
     return figures
 
 
@@ -181,11 +206,17 @@ class _Run:
         self._optimizer = torch.optim.AdamW(
             _parameter_groups(model, recipe.weight_decay), lr=recipe.learning_rate, fused=True
         )
+        self._mean = AveragedModel(model) if recipe.averaged else None
+        self._averaged_from = round((1 - recipe.averaged) * total_steps)
         warmup = max(1, round(recipe.warmup * total_steps))
         self._scheduler = torch.optim.lr_scheduler.LambdaLR(
             self._optimizer,
             lambda step: min(
-                (step + 1) / warmup, max(0, total_steps - step) / max(1, total_steps - warmup)
+                (step + 1) / warmup,
+                recipe.final_rate
+                + (1 - recipe.final_rate)
+                * max(0, total_steps - step)
+                / max(1, total_steps - warmup),
             ),
         )
 
@@ -227,6 +258,8 @@ class _Run:
         self._model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._scheduler.load_state_dict(state["scheduler"])
+        if self._mean:
+            self._mean.load_state_dict(state["mean"])
         torch.set_rng_state(state["random"].cpu())
         return state["epoch"], state["done"]
 
@@ -237,7 +270,16 @@ class _Run:
         self._optimizer.step()
         self._scheduler.step()
         self._optimizer.zero_grad(set_to_none=True)
+        if self._mean and self._scheduler.last_epoch > self._averaged_from:
+            self._mean.update_parameters(self._model)
         return loss.item()
+
+    def finish(self) -> bool:
+        """Put the mean of the last weights into the model; whether there is one."""
+        if self._mean is None or not self._mean.n_averaged:
+            return False
+        self._model.load_state_dict(self._mean.module.state_dict())
+        return True
 
     def _save(self, epoch: int, done: int) -> None:
         partial = self.checkpoint.with_suffix(".partial")
@@ -246,6 +288,7 @@ class _Run:
             "model": self._model.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "scheduler": self._scheduler.state_dict(),
+            "mean": self._mean.state_dict() if self._mean else {},
             "random": torch.get_rng_state(),
             "epoch": epoch,
             "done": done,
@@ -300,6 +343,7 @@ def _epoch(
     tokenizer: Any,
     recipe: Recipe,
     epoch: int,
+    found: _Found,
 ) -> list[list[_Example]]:
     """The batches of one epoch: similar lengths together, in random order."""
     rng = random.Random(f"{recipe.seed}/{epoch}")
@@ -308,10 +352,16 @@ def _epoch(
         for article, paragraph, question in _draw(articles, entry.share, rng):
             examples.extend(_examples(tokenizer, question, paragraph.text, recipe, rng))
             if question.spans and rng.random() < recipe.negatives:
-                wrong = _wrong_paragraph(question, article, articles, rng)
+                wrong = None
+                if rng.random() < recipe.searched:
+                    look_alikes = found.get((entry.path.name, question.id), [])
+                    wrong = _without_answer(question, look_alikes, rng)
+                if wrong is None:
+                    paragraph_ = _wrong_paragraph(question, article, articles, rng)
+                    wrong = paragraph_.text if paragraph_ else None
                 if wrong is not None:
                     unanswerable = replace(question, spans=())
-                    examples.extend(_examples(tokenizer, unanswerable, wrong.text, recipe, rng))
+                    examples.extend(_examples(tokenizer, unanswerable, wrong, recipe, rng))
 
     # A little noise on the length keeps the same neighbours from meeting in every epoch.
     examples.sort(key=lambda example: len(example.window.input_ids) + rng.uniform(0, 8))
@@ -329,6 +379,51 @@ def _draw(
             for question in paragraph.questions:
                 if share >= 1.0 or rng.random() < share:
                     yield article, paragraph, question
+
+
+def _search(
+    sets: Sequence[tuple[TrainingSet, Sequence[Article]]],
+    encoder: Encoder,
+    file: Path,
+    identity: str,
+    report: Callable[[str], None],
+) -> _Found:
+    """The paragraphs that search ranks highest for each question; kept in the file."""
+    texts = list(
+        dict.fromkeys(
+            paragraph.text
+            for _, articles in sets
+            for article in articles
+            for paragraph in article.paragraphs
+        )
+    )
+    keys, questions = [], []
+    for entry, articles in sets:
+        for article in articles:
+            for paragraph in article.paragraphs:
+                for question in paragraph.questions:
+                    keys.append((entry.path.name, question.id))
+                    questions.append(question.text)
+    if file.exists():
+        kept = json.loads(file.read_text(encoding="utf-8"))
+        positions = kept["positions"] if kept["identity"] == identity else None
+    else:
+        positions = None
+    if positions is None:
+        report(f"searching {len(texts)} paragraphs for {len(questions)} questions")
+        positions = mine(encoder, questions, texts, k=_LOOK_ALIKES, dense_weight=DENSE_WEIGHT)
+        file.write_text(json.dumps({"identity": identity, "positions": positions}))
+    return {
+        key: [texts[position] for position in found]
+        for key, found in zip(keys, positions, strict=True)
+    }
+
+
+def _without_answer(question: Question, texts: Sequence[str], rng: random.Random) -> str | None:
+    """One of the texts at random that holds none of the question's answers."""
+    golds = [normalise(gold) for gold in question.golds]
+    wrong = [text for text in texts if not any(gold in normalise(text) for gold in golds)]
+    return rng.choice(wrong) if wrong else None
 
 
 def _wrong_paragraph(
@@ -424,6 +519,14 @@ def _parameter_groups(model: Any, weight_decay: float) -> list[dict[str, Any]]:
         {"params": decayed, "weight_decay": weight_decay},
         {"params": kept, "weight_decay": 0.0},
     ]
+
+
+def plain_tokenizer(base: Path) -> Any:
+    """The tokenizer of the model in the folder; it neither truncates nor pads."""
+    backend = AutoTokenizer.from_pretrained(base).backend_tokenizer
+    backend.no_truncation()
+    backend.no_padding()
+    return backend
 
 
 def _base_model(base: Path, dropout: float) -> tuple[Any, Any]:

@@ -211,6 +211,7 @@ _GRAMMAR = (
             *("and", "an", "at", "on", "in", "by", "to", "for", "or", "st", "nd", "rd", "th", "am"),
             *("pm", "dozen", "half", "per", "cent", "between", "from", "past", "morning", "old"),
             *("afternoon", "evening", "night", "noon", "midnight", "clock"),
+            *("spring", "summer", "autumn", "fall", "winter"),
         }
     )
 )

@@ -1,0 +1,50 @@
+"""What a search would find among plain texts, without an index: for training and measuring."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from embeddings.encoder import Encoder
+from embeddings.lexical import LexicalIndex
+from embeddings.search import fuse
+
+__all__ = ["mine"]
+
+_DEPTH = 50
+
+
+def mine(
+    encoder: Encoder,
+    questions: Sequence[str],
+    passages: Sequence[str],
+    *,
+    k: int,
+    dense_weight: float,
+) -> list[list[int]]:
+    """For each question the positions of the `k` passages that hybrid search ranks highest.
+
+    Args:
+        encoder: gives both their vectors.
+        questions: any number.
+        passages: different texts, searched by their words too.
+        k: how many to return; fewer come back where there are fewer.
+        dense_weight: of the vectors beside the words, in [0, 1].
+    """
+    if not questions or not passages:
+        return [[] for _ in questions]
+    depth = min(max(k, _DEPTH), len(passages))
+    vectors = encoder.encode_passages(passages)
+    asked = encoder.encode_queries(questions)
+    with tempfile.TemporaryDirectory(prefix="citespan-") as folder:
+        lexical = LexicalIndex.create(Path(folder) / "lexical")
+        lexical.update([], enumerate(passages))
+        found = []
+        for question, vector in zip(questions, asked, strict=True):
+            scores = vectors @ vector
+            nearest = np.argpartition(-scores, depth - 1)[:depth]
+            dense = sorted(((int(i), float(scores[i])) for i in nearest), key=lambda p: -p[1])
+            fused = fuse(dense, lexical.search(question, depth), dense_weight)
+            found.append([position for position, _ in fused[:k]])
+    return found
