@@ -1,5 +1,6 @@
 """Confidence against an independent fit, the threshold against brute force."""
 
+from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
@@ -8,26 +9,33 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corpus.errors import ModelError
-from qa.calibration import UNFITTED, Calibration, best_threshold, fit
+from qa.calibration import (
+    UNFITTED,
+    Calibration,
+    Signals,
+    best_threshold,
+    fit,
+    precise_threshold,
+)
 
 
 def test_fit_equals_scikit_learn() -> None:
     from sklearn.linear_model import LogisticRegression
 
     rng = np.random.default_rng(0)
-    scores = rng.normal(2, 4, 800)
-    right = (rng.random(800) < 1 / (1 + np.exp(-(0.6 * scores - 1)))).astype(float)
-    model = LogisticRegression(C=1e9, tol=1e-10).fit(scores[:, None], right)
-    slope, intercept = fit(scores.tolist(), right.tolist())
-    assert slope == pytest.approx(model.coef_[0, 0], rel=1e-3)
+    x = rng.normal([2, 0.7, 1], [4, 0.2, 3], (800, 3))
+    right = (rng.random(800) < 1 / (1 + np.exp(-(x @ [0.6, 4, 0.2] - 3)))).astype(float)
+    model = LogisticRegression(C=1e9, tol=1e-10, max_iter=1000).fit(x, right)
+    weights, intercept = fit([Signals(*row) for row in x.tolist()], right.tolist())
+    assert astuple(weights) == pytest.approx(model.coef_[0], rel=1e-3)
     assert intercept == pytest.approx(model.intercept_[0], rel=1e-3)
 
 
 def test_fit_takes_partly_right_answers_and_separable_data() -> None:
-    slope, _ = fit([0.0, 1.0, 2.0, 3.0], [0.1, 0.3, 0.6, 0.9])
-    assert slope > 0
-    slope, intercept = fit([-1.0, 1.0], [0.0, 1.0])
-    assert np.isfinite([slope, intercept]).all()
+    weights, _ = fit([Signals(m, 0, 0) for m in (0.0, 1.0, 2.0, 3.0)], [0.1, 0.3, 0.6, 0.9])
+    assert weights.margin > 0
+    weights, intercept = fit([Signals(-1.0, 0, 0), Signals(1.0, 0, 0)], [0.0, 1.0])
+    assert np.isfinite([*astuple(weights), intercept]).all()
 
 
 QUESTIONS = st.lists(
@@ -54,14 +62,45 @@ def test_no_threshold_is_better(questions: list[tuple[float, float, bool]], shar
         assert mean_f1(chosen) >= max(map(mean_f1, candidates)) - 1e-9
 
 
-def test_confidence_rises_and_survives_extremes(tmp_path: Path) -> None:
-    calibration = Calibration(slope=0.5, intercept=-1.0, threshold=0.4)
-    values = [calibration.confidence(score) for score in (-1e9, -3, 0, 2, 9, 1e9)]
-    assert values == sorted(values)
-    assert (values[0], values[3], values[-1]) == (0.0, 0.5, 1.0)
+@given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1), st.floats(0.05, 1.0))
+def test_a_precise_threshold_is_the_lowest(
+    answers: list[tuple[float, bool]], precision: float
+) -> None:
+    confidences, right = zip(*answers, strict=True)
+
+    def precise(threshold: float) -> bool:
+        given = [r for c, r in answers if c >= threshold]
+        return sum(given) >= precision * len(given) - 1e-12
+
+    chosen = precise_threshold(confidences, right, precision=precision)
+    lowest = min((c for c in confidences if precise(c)), default=None)
+    assert chosen == lowest
+
+
+SIGNALS = st.builds(
+    Signals.of,
+    st.floats(-1e6, 1e6),
+    st.floats(0, 1),
+    st.floats(allow_nan=False),
+)
+
+
+@given(SIGNALS, SIGNALS)
+def test_confidence_is_a_probability_that_rises_with_the_signals(a: Signals, b: Signals) -> None:
+    low, high = UNFITTED.confidence(a), UNFITTED.confidence(b)
+    assert 0.0 <= low <= 1.0
+    if all(x <= y for x, y in zip(astuple(a), astuple(b), strict=True)):
+        assert low <= high
+
+
+def test_a_calibration_is_kept_and_anything_else_refused(tmp_path: Path) -> None:
+    calibration = Calibration(Signals(0.5, 4.0, 0.25), intercept=-1.0, threshold=0.4)
+    assert calibration.confidence(Signals(2.0, 0.0, 0.0)) == 0.5
     assert Calibration.load(tmp_path / "none.json") == UNFITTED
-    (tmp_path / "bad.json").write_text('{"slope": 1}')
-    with pytest.raises(ModelError, match="is no calibration"):
-        Calibration.load(tmp_path / "bad.json")
-    calibration.save(tmp_path / "calibration.json")
-    assert Calibration.load(tmp_path / "calibration.json") == calibration
+    path = tmp_path / "calibration.json"
+    path.write_text(calibration.dumps())
+    assert Calibration.load(path) == calibration
+    for bad in ("", "[]", "{}", '{"slope": 1}', calibration.dumps().replace("0.5", "NaN"),
+                calibration.dumps().replace("margin", "other")):  # fmt: skip
+        with pytest.raises(ModelError, match="is no calibration"):
+            Calibration.loads(bad, "the file")
