@@ -149,7 +149,7 @@ def _placed(
     spans, absent = [], []
     answers = {normalise(answer) for answer in row.answers}
     for span in row.spans:
-        ids = sorted(named.get(span.document) or named.get(str(Path(span.document)), ()))
+        ids = sorted(named.get(span.document) or named.get(str(Path(span.document))) or ())
         if len(ids) > 1:
             raise GoldError(f"{where}: {span.document!r} names {len(ids)} documents; give an id")
         if not ids:
@@ -298,21 +298,22 @@ def read_beir(folder: Path, *, split: str = "test", limit: int | None = None) ->
         rows[_text(entry, "_id", corpus, line)] = len(rows) + 1
         _text(entry, "text", corpus, line)
         titled = titled or "title" in entry
+    asked = folder / "queries.jsonl"
     queries = {
-        _text(entry, "_id", folder / "queries.jsonl", line): _text(
-            entry, "text", folder / "queries.jsonl", line
-        )
-        for line, entry in _objects(folder / "queries.jsonl")
+        _text(entry, "_id", asked, line): _text(entry, "text", asked, line)
+        for line, entry in _objects(asked)
     }
     path = folder / "qrels" / f"{split}.tsv"
     relevance: dict[str, dict[str, int]] = {}
-    for number, line in _lines(path):
-        fields = line.split("\t")
+    for number, judgement in _lines(path):
+        fields = judgement.strip().split("\t")
         if number == 1 and fields[-1] == "score":
             continue
         where = f"{path}, line {number}"
         if len(fields) != 3 or not re.fullmatch(r"-?\d+", fields[2]):
-            raise GoldError(f"{where} is {line!r}; expected query, document and a whole number")
+            raise GoldError(
+                f"{where} is {judgement!r}; expected query, document and a whole number"
+            )
         query, document, score = fields
         if query not in queries or document not in rows:
             missing = query if query not in queries else document

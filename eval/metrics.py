@@ -154,7 +154,7 @@ class BestThreshold(_Ranked):
         return float(self._confidences[self._ends[best - 1]]) if best else float("inf")
 
     def _totals(self, weights: Floats) -> Floats:
-        """What is reached when nothing is given, the surest run of ties, the two surest…"""
+        """What is reached when nothing is given, the surest run of ties, the two surest."""
         _, gains = self._grouped(weights)
         nothing = (weights @ self._withheld)[:, None]
         return np.concatenate([nothing, nothing + np.cumsum(gains, axis=1)], axis=1)

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
@@ -137,12 +137,14 @@ _OF_CONFIDENCE: list[tuple[str, Stage, str, bool, bool]] = [
     ("risk_coverage_area", "confidence", "wrong among the surest, over all shares", False, False),
 ]
 
+_STAGES = get_args(Stage)
 METRICS = [
     *_metrics(max(_RECALL_AT)),
     *(Metric(name, stage, label, lambda _: None, percent, higher)
       for name, stage, label, percent, higher in _OF_CONFIDENCE),
     *_OF_DISAGREEMENT,
 ]  # fmt: skip
+METRICS.sort(key=lambda metric: _STAGES.index(metric.stage))
 """Every figure there can be, in the order in which they are shown."""
 
 

@@ -294,6 +294,35 @@ def eval_(
         raise InputError(f"--fail-under: {'; '.join(fallen)}")
 
 
+@app.command()
+def why(
+    question: Annotated[str, typer.Argument(help="The question.")],
+    gold: Annotated[str, typer.Option(metavar="TEXT", help="What would have been right.")],
+    index: Index = None,
+    docs: Docs = None,
+    sample: Sample = False,
+    models: Models = None,
+    read: Annotated[int, typer.Option(min=1, max=1000, help="How many passages to read.")] = 10,
+    as_json: Json = False,
+) -> None:
+    """Walk one question through every stage, and say which lost this answer.
+
+    Example: citespan why "How long did the ferry drift?" --gold "nearly four hours" --sample
+    """
+    from eval import why as walk
+    from qa.pipeline import Pipeline
+
+    folder = _index_folder(index, docs, sample, models)
+    if documents := _documents(docs, sample):
+        _require_success(_index(folder, documents, models), strict=False)
+    with Pipeline.open(folder, models=models) as pipeline:
+        explanation = walk.explain(pipeline, question, gold, read=read)
+    if as_json:
+        _print_json(walk.as_json(explanation))
+    else:
+        typer.echo(walk.as_text(explanation))
+
+
 @app.command("list")
 def list_(index: Index = None, as_json: Json = False) -> None:
     """List the documents in the index.

@@ -20,7 +20,8 @@ ROOMS = {
         "model_list", "doctor", "pipeline", "render", "verify", "train",
     ],
     "eval": [
-        "metrics", "statistics", "gold", "causes", "run", "summary", "table", "evaluate", "fit",
+        "metrics", "statistics", "gold", "causes", "run", "summary", "table", "evaluate", "why",
+        "fit",
     ],
 }  # fmt: skip
 FLOORS = list(ROOMS)
