@@ -85,6 +85,13 @@ class Snapshot(Database):
             for (id_,) in self.rows_in("SELECT id FROM passages WHERE document IN", batch)
         )
 
+    def extents(self, document: str) -> list[tuple[int, int, int]]:
+        """Of each passage of the document its id, start and end, in order of the text."""
+        return self.rows(
+            'SELECT id, start, "end" FROM passages WHERE document = ? ORDER BY start, id',
+            [document],
+        )
+
     def passage_vectors(self, ids: Sequence[int]) -> dict[int, bytes]:
         """The float16 vectors of these passages, by passage id."""
         return {

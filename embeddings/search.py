@@ -44,22 +44,27 @@ class Search:
         encoder: Encoder,
         vectors: VectorIndex,
         lexical: LexicalIndex,
+        dense_weight: float | None = None,
     ) -> None:
         self._snapshot = snapshot
         self._encoder = encoder
         self._vectors = vectors
         self._lexical = lexical
-        self._dense_weight = snapshot.recipe.dense_weight
+        own = snapshot.recipe.dense_weight
+        self._dense_weight = own if dense_weight is None else dense_weight
 
     @classmethod
-    def open(cls, snapshot: Snapshot, encoder: Encoder) -> Self:
-        """The search over the snapshot's derived artefacts."""
+    def open(
+        cls, snapshot: Snapshot, encoder: Encoder, *, dense_weight: float | None = None
+    ) -> Self:
+        """The search over the snapshot's derived artefacts; its recipe's weight unless told."""
         folder = snapshot.artefacts
         return cls(
             snapshot,
             encoder,
             VectorIndex.open(folder),
             LexicalIndex.open(lexical_folder(folder)),
+            dense_weight,
         )
 
     def search(self, question: str, k: int, documents: Sequence[str] | None = None) -> list[Hit]:

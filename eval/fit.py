@@ -7,11 +7,14 @@ no answer in it. What is fitted is the probability that the best answer has an
 F1 of at least one half.
 """
 
+import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 
-from eval.run import Outcome, index_corpus, measure, parser, write_articles
+from eval.gold import index_corpus, write_articles
+from eval.run import Outcome, measure
 from qa.calibration import Calibration, best_threshold, fit
 from qa.gold import read_squad
 from qa.pipeline import Pipeline
@@ -49,7 +52,13 @@ def calibrate(outcomes: Sequence[Outcome], answerable: Sequence[bool]) -> Calibr
 
 def main() -> None:
     """Fit, print the calibration, and write it beside the reader when asked to."""
-    options = parser("Fit confidence and the no-answer threshold on gold questions.")
+    options = argparse.ArgumentParser(
+        description="Fit confidence and the no-answer threshold on gold questions."
+    )
+    options.add_argument("gold", type=Path, help="SQuAD JSON")
+    options.add_argument("--distractors", type=Path, action="append", default=[])
+    options.add_argument("--work", type=Path, required=True, help="folder for documents and index")
+    options.add_argument("--models", default="bundled")
     options.add_argument("--write", action="store_true", help="write calibration.json")
     arguments = options.parse_args()
 

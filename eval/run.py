@@ -1,50 +1,49 @@
-"""Measure the whole tool, from question to cited answer, on gold questions.
+"""Ask every gold question, and note at each stage what came of it.
 
-    python -m eval.run gold.json --distractors more.json --work /tmp/run
-
-Each article becomes one text file, its paragraphs parted by a blank line; the
-paragraphs of other files join the corpus as distractors.
+Three things are measured side by side, so that a loss can be placed: search
+alone (do the passages found hold the answer?), the reader alone (given the
+right paragraph, does it find the answer?), and the whole from question to
+cited answer.
 """
 
-import argparse
-import json
 import re
-import shutil
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
-from corpus.records import document_id
+import numpy as np
+
+from corpus.records import Document
 from embeddings.search import Hit
+from eval.causes import Cause, Evidence, cause_of
+from eval.gold import Beir, Gold
+from eval.metrics import ndcg
 from qa.answers import exact_match, f1
-from qa.gold import Article, read_squad
-from qa.indexing import index_files
-from qa.pipeline import Pipeline
+from qa.gold import Place
+from qa.pipeline import Citation, Pipeline, Result
+from qa.reader import Reader
 
-__all__ = [
-    "Gold",
-    "Outcome",
-    "index_corpus",
-    "measure",
-    "parser",
-    "summary",
-    "write_articles",
-    "write_paragraphs",
-]
+__all__ = ["Excerpt", "Outcome", "contexts", "measure", "measure_reader", "measure_retrieval"]
 
-_SEPARATOR = "\n\n"
+NDCG_AT = 10
+_MARGIN_CHARS = 400
+"""How much of a text is kept on each side of an answer, to be shown."""
 
 
 @dataclass(frozen=True, slots=True)
-class Gold:
-    """A question with the places that answer it, in the files written for it."""
+class Excerpt:
+    """A piece of a document, to be shown with an answer marked in it."""
 
-    id: str
-    question: str
-    golds: tuple[str, ...]
-    spans: tuple[tuple[str, int, int], ...]
-    """Document id, start and end; empty where the documents do not answer it."""
+    source: str
+    """The file's name."""
+    page: int | None
+    line: int | None
+    text: str
+    start: int
+    end: int
+    """The answer is `text[start:end]`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,141 +60,317 @@ class Outcome:
     confidence: float
     answered: bool
     em: float
-    """Of the best answer, as if it were always given."""
+    """Of the best answer, as if it were always given; in [0, 1]."""
     f1: float
     hit_rank: int | None
     """Rank of the first passage that holds a whole gold span."""
     seconds: float
+    tags: tuple[str, ...] = ()
+    cluster: str = ""
+    """The document that it is drawn with when it is asked how sure a mean is."""
+    kind: str | None = None
+    """The format of the document that answers it; None where that is not known."""
+    placed: bool = True
+    """Whether the gold says where the answer stands."""
+    document_rank: int | None = None
+    """Rank of the first passage of a document that answers it."""
+    ndcg: float | None = None
+    """Of the passages found; None where search cannot be measured."""
+    read: bool = True
+    """Whether it went through the reader, and not through search alone."""
+    alone: str | None = None
+    """What the reader answers when it is given the right paragraph; None where it was not."""
+    alone_em: float | None = None
+    alone_f1: float | None = None
+    cited: bool | None = None
+    """Whether the best answer's citation overlaps a gold span; None where gold has no spans."""
+    disagreement: bool = False
+    """Whether the answers were said to contradict each other."""
+    cause: Cause | None = None
+    """Why it went wrong; None where it did not."""
+    answer_shown: Excerpt | None = None
+    gold_shown: Excerpt | None = None
 
-
-def write_articles(articles: Sequence[Article], folder: Path) -> list[Gold]:
-    """Write each article as one text file; its questions with their spans in that file.
-
-    The folder is emptied first.
-    """
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    gold: list[Gold] = []
-    for number, article in enumerate(articles):
-        name = re.sub(r"[^\w .,()-]+", "_", article.title)[:80] or "untitled"
-        path = (folder / f"{name}.{number}.txt").absolute()
-        text = _SEPARATOR.join(paragraph.text for paragraph in article.paragraphs)
-        path.write_text(text, encoding="utf-8", newline="")
-        gold.extend(_gold(article, document_id(path)))
-    return gold
-
-
-def write_paragraphs(articles: Sequence[Article], folder: Path) -> list[Gold]:
-    """Write each paragraph as a text file of its own; otherwise as `write_articles`."""
-    return write_articles(
-        [Article(a.title, (paragraph,)) for a in articles for paragraph in a.paragraphs], folder
-    )
-
-
-def _gold(article: Article, document: str) -> Iterator[Gold]:
-    offset = 0
-    for paragraph in article.paragraphs:
-        for question in paragraph.questions:
-            spans = tuple((document, offset + s.start, offset + s.end) for s in question.spans)
-            yield Gold(question.id, question.text, question.golds, spans)
-        offset += len(paragraph.text) + len(_SEPARATOR)
+    @property
+    def prediction(self) -> str:
+        """The answer that was given; empty where none was."""
+        return self.best if self.answered else ""
 
 
 def measure(pipeline: Pipeline, gold: Sequence[Gold], *, read: int = 10) -> Iterator[Outcome]:
     """Ask every question; one outcome each, in order."""
+    places = _Places(pipeline)
     for item in gold:
         started = time.perf_counter()
         result = pipeline.ask(item.question, read=read)
         seconds = time.perf_counter() - started
-        best = result.answers[0] if result.answers else None
-        text = best.text if best else ""
+        yield _outcome(pipeline, places, item, result, seconds)
+
+
+def measure_reader(reader: Reader, gold: Sequence[tuple[Gold, str]]) -> Iterator[Outcome]:
+    """Give the reader each question with its right text, and nothing else.
+
+    The confidence is the reader's own, of its best span against "no answer here",
+    and an answer is given from one half on.
+
+    Args:
+        reader: the reader.
+        gold: each question with the text it was asked about.
+    """
+    for item, text in gold:
+        started = time.perf_counter()
+        best, margin, extent = _alone(reader, item.question, text)
+        seconds = time.perf_counter() - started
+        confidence = 0.0 if margin is None else float(0.5 + 0.5 * np.tanh(margin / 2))
+        em, overlap = exact_match(best, item.golds), f1(best, item.golds)
+        answered = margin is not None and confidence >= 0.5
+        source = item.paragraph.document if item.paragraph else item.id
         yield Outcome(
             id=item.id,
             question=item.question,
             golds=item.golds,
-            best=text,
-            score=best.score if best else None,
-            confidence=best.confidence if best else 0.0,
-            answered=result.answered,
-            em=exact_match(text, item.golds),
-            f1=f1(text, item.golds),
-            hit_rank=_hit_rank(result.hits, item),
+            best=best,
+            score=margin,
+            confidence=confidence,
+            answered=answered,
+            em=em,
+            f1=overlap,
+            hit_rank=None,
             seconds=seconds,
+            tags=item.tags,
+            cluster=source,
+            placed=False,
+            alone=best,
+            alone_em=em if item.golds else None,
+            alone_f1=overlap if item.golds else None,
+            cause=cause_of(Evidence(bool(item.golds), overlap, answered, True, True, True, True)),
+            answer_shown=_clipped("", None, None, text, *extent) if best else None,
         )
 
 
-def _hit_rank(hits: Sequence[Hit], gold: Gold) -> int | None:
-    for hit in hits:
-        passage = hit.passage
-        for document, start, end in gold.spans:
-            if document == passage.document_id and passage.start <= start and end <= passage.end:
-                return hit.rank
-    return None
-
-
-def summary(outcomes: Sequence[Outcome]) -> dict[str, float]:
-    """Means over the answerable questions, in percent, and over all of them with abstention."""
-    answerable = [outcome for outcome in outcomes if outcome.golds]
-    n = max(1, len(answerable))
-    seconds = sorted(outcome.seconds for outcome in outcomes)
-    return {
-        "questions": len(outcomes),
-        "answerable": len(answerable),
-        **{
-            f"recall@{k}": 100 * sum((o.hit_rank or k + 1) <= k for o in answerable) / n
-            for k in (1, 5, 10)
-        },
-        "em": 100 * sum(o.em for o in answerable) / n,
-        "f1": 100 * sum(o.f1 for o in answerable) / n,
-        "f1_with_abstention": 100 * sum(map(_abstaining_f1, outcomes)) / max(1, len(outcomes)),
-        "seconds_p50": seconds[len(seconds) // 2],
-        "seconds_p95": seconds[int(0.95 * len(seconds))],
+def measure_retrieval(pipeline: Pipeline, beir: Beir, *, k: int = 10) -> Iterator[Outcome]:
+    """Search for every query; a document ranks as its best passage does."""
+    ids = {
+        summary.row: summary.id
+        for summary in pipeline.snapshot.summaries()
+        if summary.source == beir.corpus.absolute()
     }
+    for query, judged in beir.relevance.items():
+        started = time.perf_counter()
+        # So many passages that `k` documents are among them, as far as there are so many.
+        hits = pipeline.search(beir.queries[query], 10 * k)
+        seconds = time.perf_counter() - started
+        found = list(dict.fromkeys(hit.passage.document_id for hit in hits))[:k]
+        gains = {ids.get(beir.rows[name], name): score for name, score in judged.items()}
+        relevant = {id_: gain for id_, gain in gains.items() if gain > 0}
+        rank = next((rank for rank, id_ in enumerate(found, 1) if id_ in relevant), None)
+        yield Outcome(
+            id=query,
+            question=beir.queries[query],
+            golds=(),
+            best="",
+            score=None,
+            confidence=0.0,
+            answered=False,
+            em=0.0,
+            f1=0.0,
+            hit_rank=rank,
+            seconds=seconds,
+            cluster=query,
+            document_rank=rank,
+            ndcg=ndcg([relevant.get(id_, 0) for id_ in found], list(relevant.values()), NDCG_AT),
+            read=False,
+            cause=None if rank else "not retrieved",
+        )
 
 
-def _abstaining_f1(outcome: Outcome) -> float:
-    return outcome.f1 if outcome.answered else float(not outcome.golds)
+class _Places:
+    """Where the passages of an index lie, and which of them hold a span."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        self._extents = lru_cache(maxsize=4096)(pipeline.snapshot.extents)
+
+    def holders(self, spans: Sequence[Place]) -> dict[int, Place]:
+        """The passages that hold a whole span, by id, each with the first span that it holds."""
+        found: dict[int, Place] = {}
+        for span in spans:
+            for id_, start, end in self._extents(span.document):
+                if start <= span.start and span.end <= end:
+                    found.setdefault(id_, span)
+        return found
+
+    def context(self, gold: Gold) -> tuple[Document, int, int] | None:
+        """The paragraph that the question was asked about, or the passage with its first span."""
+        if gold.paragraph is not None:
+            place = gold.paragraph
+            return self._pipeline.document(place.document), place.start, place.end
+        for span in gold.spans:
+            for _, start, end in self._extents(span.document):
+                if start <= span.start and span.end <= end:
+                    return self._pipeline.document(span.document), start, end
+        return None
+
+    def anywhere(self, answers: Sequence[str]) -> bool:
+        """Whether any document holds one of the answers as whole words."""
+        summaries = self._pipeline.snapshot.summaries()
+        return any(_holds(self._pipeline.document(s.id).text, answers) for s in summaries)
 
 
-def index_corpus(
-    work: Path, articles: Sequence[Article], distractors: Sequence[Path], models: str
-) -> list[Gold]:
-    """Index the articles, and the paragraphs of other files, under `work`; the articles' gold."""
-    gold = write_articles(articles, work / "gold")
-    folders = [work / "gold"]
-    for number, path in enumerate(distractors):
-        folders.append(work / f"distractors-{number}")
-        write_paragraphs(read_squad(path), folders[-1])
-    index_files(work / "index", folders, models=models)
-    return gold
+def contexts(pipeline: Pipeline, gold: Sequence[Gold]) -> Iterator[tuple[Gold, str]]:
+    """The questions that say what they were asked about, each with that text."""
+    places = _Places(pipeline)
+    for item in gold:
+        if context := places.context(item):
+            document, start, end = context
+            yield item, document.text[start:end]
 
 
-def parser(description: str) -> argparse.ArgumentParser:
-    """The options that measuring and fitting share."""
-    options = argparse.ArgumentParser(description=description)
-    options.add_argument("gold", type=Path, help="SQuAD JSON")
-    options.add_argument("--distractors", type=Path, action="append", default=[])
-    options.add_argument("--work", type=Path, required=True, help="folder for documents and index")
-    options.add_argument("--models", default="bundled")
-    return options
+def _outcome(
+    pipeline: Pipeline, places: _Places, item: Gold, result: Result, seconds: float
+) -> Outcome:
+    best = result.answers[0] if result.answers else None
+    text = best.text if best else ""
+    em, overlap = exact_match(text, item.golds), f1(text, item.golds)
+    citation = best.citations[0] if best else None
+
+    holders = places.holders(item.spans)
+    if item.placed or not item.golds:
+        hit_rank = _first(result.hits, [hit.passage.id in holders for hit in result.hits])
+    else:
+        holding = [_holds(hit.passage.text, item.golds) for hit in result.hits]
+        hit_rank = _first(result.hits, holding)
+    documents = {span.document for span in item.spans}
+    in_documents = [hit.passage.document_id in documents for hit in result.hits]
+    cited_documents = {c.document for c in best.citations} if best else set()
+    cited = _overlaps(citation, item.spans) if item.placed and citation else None
+
+    alone = alone_em = alone_f1 = None
+    context = places.context(item) if item.golds else None
+    if context:
+        document, start, end = context
+        alone, _, _ = _alone(pipeline.reader, item.question, document.text[start:end])
+        alone_em, alone_f1 = exact_match(alone, item.golds), f1(alone, item.golds)
+
+    first = item.spans[0] if item.spans else None
+    kind = pipeline.document(first.document).kind if first else None
+    cause = cause_of(
+        Evidence(
+            answerable=bool(item.golds),
+            f1=overlap,
+            answered=result.answered,
+            indexed=bool(holders)
+            if item.placed
+            else hit_rank is not None or not item.golds or places.anywhere(item.golds),
+            retrieved=hit_rank is not None,
+            read_first=_is_read_first(result, citation, holders, item),
+            right_document=not item.placed or bool(cited_documents & documents),
+        )
+    )
+    return Outcome(
+        id=item.id,
+        question=item.question,
+        golds=item.golds,
+        best=text,
+        score=best.score if best else None,
+        confidence=best.confidence if best else 0.0,
+        answered=result.answered,
+        em=em,
+        f1=overlap,
+        hit_rank=hit_rank if item.golds else None,
+        seconds=seconds,
+        tags=item.tags,
+        cluster=_cluster(item),
+        kind=kind,
+        placed=item.placed,
+        document_rank=_first(result.hits, in_documents),
+        ndcg=ndcg(
+            [float(hit.passage.id in holders) for hit in result.hits], [1.0] * len(holders), NDCG_AT
+        )
+        if item.placed
+        else None,
+        alone=alone,
+        alone_em=alone_em,
+        alone_f1=alone_f1,
+        cited=cited,
+        disagreement=result.disagreement,
+        cause=cause,
+        answer_shown=_shown(pipeline, citation.document, citation.start, citation.end)
+        if citation
+        else None,
+        gold_shown=_shown(pipeline, first.document, first.start, first.end) if first else None,
+    )
 
 
-def main() -> None:
-    """Measure and print the summary as JSON."""
-    options = parser("Measure the whole tool on gold questions.")
-    options.add_argument("--limit", type=int, help="only the first so many questions")
-    options.add_argument("--outcomes", type=Path, help="write one JSON line a question")
-    arguments = options.parse_args()
-
-    articles = read_squad(arguments.gold)
-    gold = index_corpus(arguments.work, articles, arguments.distractors, arguments.models)
-    with Pipeline.open(arguments.work / "index") as pipeline:
-        outcomes = list(measure(pipeline, gold[: arguments.limit]))
-    if arguments.outcomes:
-        lines = (json.dumps(asdict(outcome)) + "\n" for outcome in outcomes)
-        arguments.outcomes.write_text("".join(lines), encoding="utf-8")
-    print(json.dumps(summary(outcomes), indent=1))
+def _cluster(item: Gold) -> str:
+    """The document of a question; one of its own where it has none."""
+    if item.paragraph is not None:
+        return item.paragraph.document
+    if item.placed:
+        return item.spans[0].document if item.spans else item.absent[0]
+    return f"question {item.id}"
 
 
-if __name__ == "__main__":
-    main()
+def _is_read_first(
+    result: Result, citation: Citation | None, holders: dict[int, Place], item: Gold
+) -> bool:
+    """Whether the best answer was read in a passage that holds a right one."""
+    if citation is None:
+        return False
+    if item.placed:
+        return citation.passage in holders
+    texts = {hit.passage.id: hit.passage.text for hit in result.hits}
+    return _holds(texts[citation.passage], item.golds)
+
+
+def _alone(reader: Reader, question: str, text: str) -> tuple[str, float | None, tuple[int, int]]:
+    """The reader's best span of the text, its margin over no answer, and where it stands."""
+    (spans,) = reader.read(question, [text], n=1)
+    if not spans:
+        return "", None, (0, 0)
+    span = spans[0]
+    return text[span.start : span.end].strip(), span.margin, (span.start, span.end)
+
+
+def _first(hits: Sequence[Hit], relevant: Sequence[bool]) -> int | None:
+    """The rank of the first relevant hit."""
+    return next((hit.rank for hit, is_so in zip(hits, relevant, strict=True) if is_so), None)
+
+
+def _overlaps(citation: Citation, spans: Sequence[Place]) -> bool:
+    return any(
+        citation.document == span.document
+        and citation.start < span.end
+        and span.start < citation.end
+        for span in spans
+    )
+
+
+def _holds(text: str, answers: Sequence[str]) -> bool:
+    """Whether the text has one of the answers as whole words, in any case.
+
+    What open-domain question answering counts as retrieved where no spans are
+    known (Chen et al. 2017).
+    """
+    folded = text.casefold()
+    return any(
+        re.search(rf"(?<!\w){re.escape(answer.casefold())}(?!\w)", folded) for answer in answers
+    )
+
+
+def _shown(pipeline: Pipeline, document: str, start: int, end: int) -> Excerpt:
+    found = pipeline.document(document)
+    name = Path(found.source).name + (f", row {found.row}" if found.row is not None else "")
+    return _clipped(name, found.page(start), found.line(start), found.text, start, end)
+
+
+def _clipped(
+    source: str, page: int | None, line: int | None, text: str, start: int, end: int
+) -> Excerpt:
+    """What is around the answer, cut between words."""
+    low, high = max(0, start - _MARGIN_CHARS), min(len(text), end + _MARGIN_CHARS)
+    if low > 0:
+        low = next((i + 1 for i in range(low, start) if text[i].isspace()), start)
+    if high < len(text):
+        high = next((i for i in range(high, end, -1) if text[i].isspace()), end)
+    return Excerpt(source, page, line, text[low:high], start - low, end - low)

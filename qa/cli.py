@@ -215,6 +215,114 @@ def ask(
         raise typer.Exit(EXIT_NO_ANSWER)
 
 
+@app.command("eval")
+def eval_(
+    gold: Annotated[
+        Path, typer.Argument(help="Gold: SQuAD .json, .jsonl, .csv, or a BEIR folder.")
+    ],
+    index: Index = None,
+    docs: Docs = None,
+    sample: Sample = False,
+    models: Models = None,
+    reader_only: Annotated[
+        bool, typer.Option("--reader-only", help="Give the reader the right text; no search.")
+    ] = False,
+    read: Annotated[int, typer.Option(min=1, max=1000, help="How many passages to read.")] = 10,
+    dense_weight: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Weight of search by meaning [default: the index's]."),
+    ] = None,
+    distractors: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="SQuAD paragraphs that join SQuAD's own; repeatable."),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="The first so many questions.")] = None,
+    compare: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="An earlier run, saved by --json, to compare with."),
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a report to open in a browser.")
+    ] = None,
+    fail_under: Annotated[
+        str | None,
+        typer.Option(metavar="NAME=N,...", help="Exit with 1 below, such as f1=70,recall@5=0.9."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure against gold questions: figures with intervals, and the cause of each miss.
+
+    Example: citespan eval gold.jsonl --docs reports/ --html report.html
+    """
+    from eval.evaluate import evaluate, needs_documents
+    from eval.summary import compare as compared
+    from eval.summary import failures, read_run, requirements
+
+    wanted = requirements(fail_under) if fail_under else {}
+    other = read_run(compare) if compare else None
+    folder = None
+    if index is not None or docs or sample or needs_documents(gold):
+        folder = _index_folder(index, docs, sample, models)
+    if documents := _documents(docs, sample):
+        changes = _index(folder or Path(_DEFAULT_INDEX), documents, models)
+        _print_failures(changes)
+        _require_success(changes, strict=False)
+    with _progress() as progress:
+        run = evaluate(
+            gold,
+            folder,
+            reader_only=reader_only,
+            read=read,
+            dense_weight=dense_weight,
+            distractors=distractors or (),
+            limit=limit,
+            models=models,
+            progress=progress,
+        )
+    comparison = {"with": str(compare), **compared(run, other)} if other else None
+    if html:
+        from eval.report import write_report
+
+        write_report(run, html, comparison)
+    if as_json:
+        _print_json({**run, "comparison": comparison} if comparison else run)
+    else:
+        from eval.table import as_table
+
+        typer.echo(as_table(run, comparison))
+    if fallen := failures(run, wanted):
+        raise InputError(f"--fail-under: {'; '.join(fallen)}")
+
+
+@app.command()
+def why(
+    question: Annotated[str, typer.Argument(help="The question.")],
+    gold: Annotated[str, typer.Option(metavar="TEXT", help="What would have been right.")],
+    index: Index = None,
+    docs: Docs = None,
+    sample: Sample = False,
+    models: Models = None,
+    read: Annotated[int, typer.Option(min=1, max=1000, help="How many passages to read.")] = 10,
+    as_json: Json = False,
+) -> None:
+    """Walk one question through every stage, and say which lost this answer.
+
+    Example: citespan why "How long did the ferry drift?" --gold "nearly four hours" --sample
+    """
+    from eval import why as walk
+    from qa.pipeline import Pipeline
+
+    folder = _index_folder(index, docs, sample, models)
+    if documents := _documents(docs, sample):
+        _require_success(_index(folder, documents, models), strict=False)
+    with Pipeline.open(folder, models=models) as pipeline:
+        explanation = walk.explain(pipeline, question, gold, read=read)
+    if as_json:
+        _print_json(walk.as_json(explanation))
+    else:
+        typer.echo(walk.as_text(explanation))
+
+
 @app.command("list")
 def list_(index: Index = None, as_json: Json = False) -> None:
     """List the documents in the index.

@@ -156,7 +156,12 @@ class Pipeline:
 
     @classmethod
     def open(
-        cls, folder: str | Path, *, models: str | None = None, workers: int | None = None
+        cls,
+        folder: str | Path,
+        *,
+        models: str | None = None,
+        workers: int | None = None,
+        dense_weight: float | None = None,
     ) -> Self:
         """The pipeline over the index in the folder.
 
@@ -164,6 +169,7 @@ class Pipeline:
             folder: where the index lies; it is never written to.
             models: as in `--models`; by default what the index remembers.
             workers: how many passages are read at once; all cores by default.
+            dense_weight: of the search by meaning, in [0, 1]; by default the index's own.
 
         Raises:
             NoIndexError: there is no index.
@@ -179,7 +185,7 @@ class Pipeline:
             calibration = Calibration.load(pair.reader.folder / "calibration.json")
             # The reader loads while the indexes open and the question is searched for.
             Thread(target=reader.warm).start()
-            search = Search.open(snapshot, encoder)
+            search = Search.open(snapshot, encoder, dense_weight=dense_weight)
             return cls(snapshot, search, Reader(reader), calibration)
         except BaseException:
             snapshot.close()
@@ -241,6 +247,31 @@ class Pipeline:
             if not any(_overlap(span, other) for other in kept):
                 kept.append(span)
         return kept
+
+    # What follows lets a stage be looked at by itself, for measuring and explaining.
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The generation of the index that answers."""
+        return self._snapshot
+
+    @property
+    def threshold(self) -> float:
+        """The confidence from which an answer is given, unless told otherwise."""
+        return self._calibration.threshold
+
+    @property
+    def reader(self) -> Reader:
+        """What reads the passages."""
+        return self._reader
+
+    def document(self, id_: str) -> Document:
+        """The document with this id; the last ones asked for are kept."""
+        return self._document(id_)
+
+    def search(self, question: str, k: int) -> list[Hit]:
+        """The `k` best passages, as `ask` finds them."""
+        return self._search.search(_checked(question, 1, k, None), k)
 
     def close(self) -> None:
         """Let go of the index."""

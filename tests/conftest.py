@@ -1,6 +1,7 @@
 """Shared fixtures. The bundled models are real; only storage is tested with a toy encoder."""
 
 import hashlib
+import json
 import os
 import re
 import socket
@@ -62,6 +63,15 @@ def tokenizer() -> Any:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
+
+
+SAMPLE_GOLD = Path(__file__).parent.parent / "eval" / "sample" / "gold.jsonl"
+
+
+def sample_gold(prefix: str = "") -> list[dict[str, Any]]:
+    """The gold questions on the sample documents whose ids begin so."""
+    rows = map(json.loads, SAMPLE_GOLD.read_text(encoding="utf-8").splitlines())
+    return [row for row in rows if row["id"].startswith(prefix)]
 
 
 class ToyEncoder:

@@ -19,7 +19,10 @@ ROOMS = {
         "answers", "gold", "settings", "spans", "reader", "calibration", "indexing",
         "model_list", "doctor", "pipeline", "render", "verify", "train",
     ],
-    "eval": ["run", "fit"],
+    "eval": [
+        "metrics", "statistics", "gold", "causes", "run", "summary", "table", "evaluate", "why",
+        "fit",
+    ],
 }  # fmt: skip
 FLOORS = list(ROOMS)
 FACES = {"qa.cli"}

@@ -1,0 +1,157 @@
+"""What `citespan eval` does: gold of any format in, a whole run out."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from corpus.errors import GoldError, InputError
+from embeddings.runtime import export
+from eval.gold import (
+    Gold,
+    index_beir,
+    index_own,
+    is_squad,
+    place_rows,
+    read_beir,
+    squad_contexts,
+    unplaced,
+)
+from eval.run import Outcome, contexts, measure, measure_reader, measure_retrieval
+from eval.summary import Run, run_json
+from qa.pipeline import Pipeline
+from qa.reader import Reader
+from qa.settings import model_pair
+
+__all__ = ["evaluate", "needs_documents"]
+
+
+def needs_documents(path: Path) -> bool:
+    """Whether the gold is on documents that lie elsewhere, and brings none of its own."""
+    return not path.is_dir() and not is_squad(path)
+
+
+def evaluate(
+    path: Path,
+    folder: Path | None,
+    *,
+    reader_only: bool = False,
+    read: int = 10,
+    dense_weight: float | None = None,
+    distractors: Sequence[Path] = (),
+    limit: int | None = None,
+    models: str | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Run:
+    """The run over these gold questions; see `eval.summary.run_json`.
+
+    Args:
+        path: SQuAD's JSON, JSON lines, CSV, or a BEIR folder.
+        folder: the index that is asked; None for gold with documents of its own.
+        reader_only: give the reader the right text, and do not search.
+        read: how many passages are read for a question.
+        dense_weight: as if the index had been made with it; None for its own.
+        distractors: SQuAD files whose paragraphs join the gold's own documents.
+        limit: only so many questions, the first ones.
+        models: as in `--models`.
+        progress: receives a line now and then.
+
+    Raises:
+        GoldError: a question is malformed.
+        InputError: the options do not go together.
+    """
+    if distractors and folder is not None:
+        raise InputError("--distractors join the documents of SQuAD's own paragraphs; leave out"
+                         " --index, --docs and --sample, or add them with --docs")  # fmt: skip
+    settings: dict[str, Any] = {
+        "gold": str(path),
+        "version": version("citespan"),
+        "reader_only": reader_only,
+        "read": read,
+        "left_out": 0,
+    }
+    if path.is_dir():
+        if folder is not None or reader_only:
+            raise InputError(
+                f"{path} is a BEIR folder, which brings its documents and measures search alone;"
+                " leave out --index, --docs, --sample and --reader-only"
+            )
+        return _retrieval(path, settings, read, dense_weight, limit, models, progress)
+    settings["gold_sha256"] = _sha256(path)
+    if reader_only and folder is None:
+        if not is_squad(path):
+            raise GoldError(f"{path} has no texts of its own; name its documents with --docs")
+        pair = model_pair(models or "bundled")
+        reader = Reader(export(pair.reader, "reader"))
+        asked = squad_contexts(path)[:limit]
+        settings |= {"reader": pair.reader.name}
+        outcomes = list(_counted(measure_reader(reader, asked), len(asked), progress))
+        return run_json(outcomes, settings)
+
+    gold: list[Gold] | None = None
+    if folder is None:
+        folder, gold = index_own(path, distractors, models or "bundled", progress=progress)
+    with Pipeline.open(folder, models=models, dense_weight=dense_weight) as pipeline:
+        if gold is None:
+            gold = unplaced(path) if is_squad(path) else place_rows(path, pipeline.snapshot)
+        gold = gold[:limit]
+        recipe = pipeline.snapshot.recipe
+        weight = recipe.dense_weight if dense_weight is None else dense_weight
+        settings |= {
+            "index": str(folder),
+            "generation": pipeline.snapshot.generation,
+            "encoder": str(recipe.encoder),
+            "reader": str(recipe.reader),
+            "dense_weight": weight,
+            "threshold": pipeline.threshold,
+        }
+        if reader_only:
+            asked = list(contexts(pipeline, gold))
+            settings["left_out"] = len(gold) - len(asked)
+            if not asked:
+                raise GoldError(
+                    f"{path} says of no question which text it was asked about; give spans, or"
+                    " measure without --reader-only"
+                )
+            found = measure_reader(pipeline.reader, asked)
+            outcomes = list(_counted(found, len(asked), progress))
+        else:
+            outcomes = list(_counted(measure(pipeline, gold, read=read), len(gold), progress))
+    return run_json(outcomes, settings)
+
+
+def _retrieval(
+    path: Path,
+    settings: dict[str, Any],
+    read: int,
+    dense_weight: float | None,
+    limit: int | None,
+    models: str | None,
+    progress: Callable[[str], None],
+) -> Run:
+    beir = read_beir(path, limit=limit)
+    index = index_beir(beir, models or "bundled", progress=progress)
+    with Pipeline.open(index, models=models, dense_weight=dense_weight) as pipeline:
+        recipe = pipeline.snapshot.recipe
+        weight = recipe.dense_weight if dense_weight is None else dense_weight
+        settings |= {"encoder": str(recipe.encoder), "dense_weight": weight}
+        found = measure_retrieval(pipeline, beir, k=read)
+        return run_json(list(_counted(found, len(beir.relevance), progress)), settings)
+
+
+def _counted(
+    outcomes: Iterator[Outcome], total: int, progress: Callable[[str], None]
+) -> Iterator[Outcome]:
+    for number, outcome in enumerate(outcomes, 1):
+        progress(f"{number} of {total} questions")
+        yield outcome
+
+
+def _sha256(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except FileNotFoundError:
+        raise GoldError(f"no gold file at {path}") from None
+    except OSError as error:
+        raise GoldError(f"{path} cannot be read: {error.strerror}") from error

@@ -1,0 +1,95 @@
+"""A run for the terminal: a table of figures, causes, and what changed."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from eval.summary import METRICS, Run
+from qa.render import printable
+
+__all__ = ["as_table"]
+
+_CHANGES = 10
+
+
+def as_table(run: Run, comparison: dict[str, Any] | None = None) -> str:
+    """The figures with their intervals, by stage; the causes; the comparison where there is one."""
+    return "\n".join([*_figures(run), *_causes(run), *_notes(run), *_compared(comparison)])
+
+
+def _figures(run: Run) -> Iterator[str]:
+    stage = ""
+    for metric in METRICS:
+        figure = run["summary"].get(metric.name)
+        if figure is None:
+            continue
+        if metric.stage != stage:
+            stage = metric.stage
+            yield f"{stage}"
+        digits = 1 if metric.percent else 3
+        interval = (
+            f"{figure['low']:.{digits}f} – {figure['high']:.{digits}f}"
+            if figure["low"] is not None
+            else "–"
+        )
+        yield (
+            f"  {metric.name:<24} {figure['value']:>7.{digits}f}  {interval:<15}"
+            f" n {figure['n']:<6} {metric.label}"
+        )
+
+
+def _causes(run: Run) -> Iterator[str]:
+    lost = sum(run["causes"].values())
+    yield f"why {lost} of {len(run['questions'])} questions were lost"
+    for cause, n in run["causes"].items():
+        if n:
+            yield f"  {cause:<24} {n:>5}"
+
+
+def _notes(run: Run) -> Iterator[str]:
+    settings, seconds = run["settings"], run["seconds"]
+    yield (
+        f"{len(run['questions'])} questions, {settings['clusters']} documents;"
+        f" {settings['resamples']} resamples of documents for the 95 % intervals"
+    )
+    if settings.get("left_out"):
+        yield (
+            f"{settings['left_out']} questions were left out: the gold does not say which text"
+            " they were asked about"
+        )
+    if seconds["p50"] is not None:
+        yield (
+            f"a question takes {seconds['p50']:.3f} s (p50), {seconds['p95']:.3f} s (p95);"
+            f" {seconds['questions_per_second']:.1f} a second"
+        )
+
+
+def _compared(comparison: dict[str, Any] | None) -> Iterator[str]:
+    if comparison is None:
+        return
+    percent = {metric.name for metric in METRICS if metric.percent}
+    yield f"compared with {printable(comparison['with'])} (this run less the other)"
+    yield (
+        f"  {'':<22} {'difference':>10}  {'95 % interval':<16} p boot   p rand   wins losses  ties"
+    )
+    for name, test in comparison["metrics"].items():
+        digits = 1 if name in percent else 3
+        interval = (
+            f"{test['low']:+.{digits}f} – {test['high']:+.{digits}f}"
+            if test["low"] is not None
+            else "–"
+        )
+        yield (
+            f"  {name:<22} {test['difference']:>+10.{digits}f}  {interval:<16}"
+            f" {test['p_bootstrap']:.4f}   {test['p_randomisation']:.4f}"
+            f" {test['wins']:>6} {test['losses']:>6} {test['ties']:>5}"
+        )
+    changed = comparison["changed"]
+    yield f"{len(changed)} questions are answered otherwise"
+    for change in changed[:_CHANGES]:
+        yield (
+            f"  {printable(change['id'])}  {printable(change['question'])}"
+            f"  [{printable(change['before'])}] -> [{printable(change['after'])}]"
+            f"  F1 {change['f1_before']:.0f} -> {change['f1_after']:.0f}"
+        )
+    if len(changed) > _CHANGES:
+        yield f"  … and {len(changed) - _CHANGES} more, in --json and --html"
