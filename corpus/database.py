@@ -137,6 +137,13 @@ class Database:
         told = json.loads(self.meta("columns"))
         return Columns(tuple(told["text"]), told["title"])
 
+    @property
+    def calibration(self) -> str | None:
+        """The confidence that was fitted to this index, as JSON; None for the reader's own."""
+        for (value,) in self.rows("SELECT value FROM meta WHERE key = 'calibration'"):
+            return str(value)
+        return None
+
     def files(self) -> dict[Path, IndexedFile]:
         """Every file ever read and not removed, by path."""
         rows = self.rows(

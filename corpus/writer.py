@@ -266,6 +266,13 @@ class Writer(Database):
             self.connection.execute(f"DELETE FROM temp.{table}")
         generations.sweep(self.folder / GENERATIONS, keep=folder.name)
 
+    def calibrate(self, calibration: str | None) -> None:
+        """From now on answers are as sure as this JSON says; None for the reader's own."""
+        with self._transaction() as connection:
+            connection.execute("DELETE FROM meta WHERE key = 'calibration'")
+            if calibration is not None:
+                connection.execute("INSERT INTO meta VALUES ('calibration', ?)", [calibration])
+
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         try:

@@ -65,6 +65,8 @@ class EncoderRecipe:
     warmup: float = 0.1
     weight_decay: float = 0.01
     seed: int = 13
+    save_steps: int = 100
+    """How often the state is saved."""
 
 
 def train_encoder(
@@ -289,7 +291,7 @@ def _fit(
         use_cpu=not on_gpu,
         seed=recipe.seed,
         save_strategy="steps",
-        save_steps=100,
+        save_steps=recipe.save_steps,
         save_total_limit=1,
         logging_steps=20,
         report_to="none",

@@ -30,11 +30,13 @@ class Signals:
     lead: float
     """How far its ranking score lies above that of the best answer that says something else, in
     logits; negative where it lies below."""
+    support: float
+    """What the other places that say the same add to its ranking score, in logits."""
 
     @classmethod
-    def of(cls, margin: float, search: float, lead: float) -> "Signals":
+    def of(cls, *, margin: float, search: float, lead: float, support: float) -> "Signals":
         """The signals of an answer, its lead cut off where it tells nothing more."""
-        return cls(margin, search, max(-_FARTHEST, min(_FARTHEST, lead)))
+        return cls(margin, search, max(-_FARTHEST, min(_FARTHEST, lead)), support)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ class Calibration:
         return cls.loads(text, str(path))
 
 
-UNFITTED = Calibration(Signals(0.25, 6.0, 0.25), intercept=-8.5, threshold=0.35)
+UNFITTED = Calibration(Signals(0.25, 6.0, 0.25, 0.25), intercept=-8.5, threshold=0.35)
 """For a reader that nobody has calibrated: near what was fitted for the bundled one, no more."""
 
 

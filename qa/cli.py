@@ -629,6 +629,63 @@ def encoder(
         typer.echo("  ".join(f"{name} {value:.1f}" for name, value in figures.items()))
 
 
+@app.command()
+def calibrate(
+    gold: Annotated[Path, typer.Argument(help="Gold: SQuAD .json, .jsonl or .csv.")],
+    index: Index = None,
+    docs: Docs = None,
+    sample: Sample = False,
+    models: Models = None,
+    target_precision: Annotated[
+        float | None,
+        typer.Option(min=0.01, max=1, help="Answer so seldom that this share is right."),
+    ] = None,
+    distractors: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="SQuAD paragraphs that join SQuAD's own; repeatable."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write it there instead, such as beside a reader."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Fit confidence and the no-answer threshold to your questions, and keep them in the index.
+
+    Example: citespan calibrate gold.jsonl --target-precision 0.9
+    """
+    from corpus.writer import Writer
+    from eval.calibrate import calibrate as fitted
+    from eval.evaluate import needs_documents
+
+    folder = None
+    if index is not None or docs or sample or needs_documents(gold):
+        folder = _index_folder(index, docs, sample, models)
+    if documents := _documents(docs, sample):
+        _require_success(_index(folder or Path(_DEFAULT_INDEX), documents, models), strict=False)
+    with _progress() as progress:
+        folder, calibration = fitted(
+            gold,
+            folder,
+            target_precision=target_precision,
+            distractors=distractors or (),
+            models=models,
+            progress=progress,
+        )
+    if out:
+        out.write_text(calibration.dumps() + "\n", encoding="utf-8")
+    else:
+        with Writer.open_existing(folder) as writer:
+            writer.calibrate(calibration.dumps())
+    if as_json:
+        _print_json({**asdict(calibration), "index": None if out else str(folder)})
+    else:
+        typer.echo(
+            f"an answer is given from a confidence of {calibration.threshold:.2f} on;"
+            f" kept in {out or folder}"
+        )
+
+
 def main() -> None:
     """Run the command line; a user's mistake is one line and exit code 1, a bug its traceback."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")

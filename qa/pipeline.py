@@ -22,7 +22,7 @@ from embeddings.search import Hit, Search
 from qa.calibration import Calibration, Signals
 from qa.pooling import Relation, pooled, relation
 from qa.reader import Reader
-from qa.settings import SEARCH_WEIGHT, model_pair
+from qa.settings import POOLING_TEMPERATURE, SEARCH_WEIGHT, model_pair
 from qa.spans import ScoredSpan
 
 __all__ = ["Answer", "Citation", "IndexState", "Pipeline", "Result", "Seconds", "Span"]
@@ -89,7 +89,7 @@ class Answer:
     confidence: float
     """The probability that it is right, in [0, 1]."""
     score: float
-    """What it is ranked by: its best span's."""
+    """What it is ranked by: what the scores of its spans are worth together."""
     signals: Signals
     """What the confidence was made from."""
     citations: tuple[Citation, ...]
@@ -182,7 +182,11 @@ class Pipeline:
             encoder = open_encoder(pair.encoder, fallback=Path(folder), workers=workers)
             reader = export(pair.reader, "reader", fallback=Path(folder), workers=workers)
             snapshot.require_models(encoder=encoder.identity, reader=reader.identity)
-            calibration = Calibration.load(pair.reader.folder / "calibration.json")
+            calibration = (
+                Calibration.load(pair.reader.folder / "calibration.json")
+                if snapshot.calibration is None
+                else Calibration.loads(snapshot.calibration, f"what is kept in {folder}")
+            )
             # The reader loads while the indexes open and the question is searched for.
             Thread(target=reader.warm).start()
             search = Search.open(snapshot, encoder, dense_weight=dense_weight)
@@ -314,22 +318,25 @@ class Pipeline:
         """What the spans say, each answer once with every place that gives it; best first."""
         spans = spans[:_SPANS_COMPARED]
         groups = pooled(spans, [span.text for span in spans], question)
-        scores = [group[0].score for group in groups]
-        best = max(scores, default=0.0)
-        second = sorted(scores)[-2] if len(scores) > 1 else -math.inf
+        scored = sorted(
+            ((_pooled_score(group), group) for group in groups), key=lambda pair: -pair[0]
+        )
+        best, second = [score for score, _ in scored[:2]] + [-math.inf] * (2 - len(scored[:2]))
         return [
-            self._answer(group, lead=group[0].score - (second if number == 0 else best))
-            for number, group in enumerate(groups)
+            self._answer(group, score, lead=score - (second if number == 0 else best))
+            for number, (score, group) in enumerate(scored)
         ]
 
-    def _answer(self, group: Sequence[Span], lead: float) -> Answer:
+    def _answer(self, group: Sequence[Span], score: float, lead: float) -> Answer:
         best = group[0]
         cited = [span for span in group if span.margin >= best.margin - _CITATION_MARGIN]
-        signals = Signals.of(best.margin, best.hit.score, lead)
+        signals = Signals.of(
+            margin=best.margin, search=best.hit.score, lead=lead, support=score - best.score
+        )
         return Answer(
             text=best.text,
             confidence=self._calibration.confidence(signals),
-            score=best.score,
+            score=score,
             signals=signals,
             citations=tuple(
                 _cite(self._document(span.hit.passage.document_id), span) for span in cited
@@ -388,6 +395,17 @@ def _trimmed(text: str, start: int, end: int, *, markdown: bool) -> tuple[int, i
 def _overlap(a: Span, b: Span) -> bool:
     same = a.hit.passage.document_id == b.hit.passage.document_id
     return same and a.start < b.end and b.start < a.end
+
+
+def _pooled_score(group: Sequence[Span]) -> float:
+    """What several places that say the same are worth together, in logits; best first.
+
+    Their probabilities are added, as far as scores are the logarithms of such: the
+    temperature is about the inverse of the slope that confidence has on scores.
+    """
+    best = group[0].score
+    relative = sum(math.exp((span.score - best) / POOLING_TEMPERATURE) for span in group)
+    return best + POOLING_TEMPERATURE * math.log(relative)
 
 
 def _contradicting(answers: Sequence[Answer], question: str) -> tuple[Answer, ...]:

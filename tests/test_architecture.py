@@ -13,15 +13,16 @@ ROOMS = {
         "load", "sandbox", "scan", "split", "generations", "database", "checkup", "store", "writer",
     ],
     "embeddings": [
-        "onnx_export", "runtime", "encoder", "vectors", "lexical", "search", "build", "follow",
+        "onnx_export", "runtime", "encoder", "vectors", "lexical", "search", "mining", "build",
+        "follow", "train",
     ],
     "qa": [
-        "answers", "gold", "settings", "spans", "reader", "calibration", "indexing",
-        "model_list", "doctor", "pipeline", "render", "verify", "train",
+        "answers", "gold", "settings", "spans", "reader", "calibration", "values", "pooling",
+        "indexing", "model_list", "doctor", "pipeline", "render", "verify", "train", "pairs",
     ],
     "eval": [
         "metrics", "statistics", "gold", "causes", "run", "summary", "table", "evaluate", "why",
-        "fit",
+        "calibrate",
     ],
 }  # fmt: skip
 FLOORS = list(ROOMS)

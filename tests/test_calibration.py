@@ -23,8 +23,8 @@ def test_fit_equals_scikit_learn() -> None:
     from sklearn.linear_model import LogisticRegression
 
     rng = np.random.default_rng(0)
-    x = rng.normal([2, 0.7, 1], [4, 0.2, 3], (800, 3))
-    right = (rng.random(800) < 1 / (1 + np.exp(-(x @ [0.6, 4, 0.2] - 3)))).astype(float)
+    x = rng.normal([2, 0.7, 1, 1], [4, 0.2, 3, 1], (800, 4))
+    right = (rng.random(800) < 1 / (1 + np.exp(-(x @ [0.6, 4, 0.2, 0.3] - 3)))).astype(float)
     model = LogisticRegression(C=1e9, tol=1e-10, max_iter=1000).fit(x, right)
     weights, intercept = fit([Signals(*row) for row in x.tolist()], right.tolist())
     assert astuple(weights) == pytest.approx(model.coef_[0], rel=1e-3)
@@ -32,9 +32,9 @@ def test_fit_equals_scikit_learn() -> None:
 
 
 def test_fit_takes_partly_right_answers_and_separable_data() -> None:
-    weights, _ = fit([Signals(m, 0, 0) for m in (0.0, 1.0, 2.0, 3.0)], [0.1, 0.3, 0.6, 0.9])
+    weights, _ = fit([Signals(m, 0, 0, 0) for m in (0.0, 1.0, 2.0, 3.0)], [0.1, 0.3, 0.6, 0.9])
     assert weights.margin > 0
-    weights, intercept = fit([Signals(-1.0, 0, 0), Signals(1.0, 0, 0)], [0.0, 1.0])
+    weights, intercept = fit([Signals(-1.0, 0, 0, 0), Signals(1.0, 0, 0, 0)], [0.0, 1.0])
     assert np.isfinite([*astuple(weights), intercept]).all()
 
 
@@ -79,9 +79,10 @@ def test_a_precise_threshold_is_the_lowest(
 
 SIGNALS = st.builds(
     Signals.of,
-    st.floats(-1e6, 1e6),
-    st.floats(0, 1),
-    st.floats(allow_nan=False),
+    margin=st.floats(-1e6, 1e6),
+    search=st.floats(0, 1),
+    lead=st.floats(allow_nan=False),
+    support=st.floats(0, 10),
 )
 
 
@@ -94,8 +95,8 @@ def test_confidence_is_a_probability_that_rises_with_the_signals(a: Signals, b: 
 
 
 def test_a_calibration_is_kept_and_anything_else_refused(tmp_path: Path) -> None:
-    calibration = Calibration(Signals(0.5, 4.0, 0.25), intercept=-1.0, threshold=0.4)
-    assert calibration.confidence(Signals(2.0, 0.0, 0.0)) == 0.5
+    calibration = Calibration(Signals(0.5, 4.0, 0.25, 0.3), intercept=-1.0, threshold=0.4)
+    assert calibration.confidence(Signals(2.0, 0.0, 0.0, 0.0)) == 0.5
     assert Calibration.load(tmp_path / "none.json") == UNFITTED
     path = tmp_path / "calibration.json"
     path.write_text(calibration.dumps())

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from eval.fit import calibrate
 from eval.run import Outcome, index_corpus, measure, summary, write_articles
 from qa.gold import Article, GoldSpan, Paragraph, Question
 from qa.pipeline import Pipeline
@@ -78,12 +77,3 @@ def test_every_question_is_in_the_denominator() -> None:
     # Right answer, two abstentions where there was an answer, one answer where there was none,
     # one right abstention.
     assert figures["f1_with_abstention"] == pytest.approx(40)
-
-
-def test_calibration_parts_right_from_wrong() -> None:
-    good = [outcome(score=5.0 + n / 10) for n in range(20)]
-    bad = [outcome(score=-5.0 - n / 10, f1=0.0) for n in range(10)]
-    nothing = [outcome(score=None, best="")]
-    fitted = calibrate([*good, *bad, *nothing], [True] * 20 + [False] * 11)
-    assert fitted.confidence(5.0) > 0.9 > 0.1 > fitted.confidence(-5.0)
-    assert fitted.confidence(-5.0) < fitted.threshold < fitted.confidence(5.0)
