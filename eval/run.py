@@ -40,6 +40,8 @@ class Excerpt:
     """The file's name."""
     page: int | None
     line: int | None
+    offset: int
+    """Where the text begins in the document."""
     text: str
     start: int
     end: int
@@ -373,4 +375,4 @@ def _clipped(
         low = next((i + 1 for i in range(low, start) if text[i].isspace()), start)
     if high < len(text):
         high = next((i for i in range(high, end, -1) if text[i].isspace()), end)
-    return Excerpt(source, page, line, text[low:high], start - low, end - low)
+    return Excerpt(source, page, line, low, text[low:high], start - low, end - low)

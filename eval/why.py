@@ -103,9 +103,7 @@ def explain(pipeline: Pipeline, question: str, gold: str, *, read: int = 10) -> 
         raise InputError("--gold is blank; give the words that would have been right")
     result = pipeline.ask(question, read=read)
     total = pipeline.snapshot.count()[1]
-    wide = {
-        hit.passage.id: hit for hit in pipeline.search(question, min(total, _WIDE_DEPTH) or 1)
-    }
+    wide = {hit.passage.id: hit for hit in pipeline.search(question, min(total, _WIDE_DEPTH) or 1)}
     narrow = {hit.passage.id: hit for hit in pipeline.search(question, max(read, _FUSED_DEPTH))}
     were_read = {hit.passage.id for hit in result.hits}
 
@@ -261,4 +259,3 @@ def _short(text: str) -> str:
 
 def _or_none(rank: int | None) -> str:
     return "–" if rank is None else str(rank)
-

@@ -1,6 +1,5 @@
 """From question to cited answers, with the bundled models on the sample documents."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -65,9 +64,9 @@ def test_the_gold_answers_stand_in_the_sample() -> None:
     for entry in QUESTIONS:
         for span in entry.get("spans", []):
             pages = pages_of(SAMPLE / span["document"])
-            assert any(
-                squeezed(answer) in page for answer in entry["answers"] for page in pages
-            ), entry["id"]
+            assert any(squeezed(answer) in page for answer in entry["answers"] for page in pages), (
+                entry["id"]
+            )
 
 
 def test_the_sample_disagrees_with_itself(pipeline: Pipeline) -> None:
