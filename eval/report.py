@@ -1,6 +1,7 @@
 """A run as one HTML page that needs nothing else: no network, no other file."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,15 @@ from eval.summary import METRICS, Metric, Run, rightness
 __all__ = ["write_report"]
 
 _TEMPLATE = Path(__file__).with_name("report.html")
-_HEADLINES = ("f1", "em", "always_f1", "reader_f1", "recall@5", "citation", "calibration_error")
+_HEADLINES = {
+    "f1": "F1",
+    "em": "exact match",
+    "always_f1": "F1, always answering",
+    "reader_f1": "F1, reader alone",
+    "recall@5": "recall@5",
+    "citation": "right citations",
+    "calibration_error": "calibration error",
+}
 _SHOWN = (
     "id", "question", "golds", "prediction", "best", "answered", "em", "f1", "confidence", "cause",
     "hit_rank", "tags", "type", "reader_answer", "disagreement", "answer_shown", "gold_shown",
@@ -48,8 +57,8 @@ def render(run: Run, comparison: dict[str, Any] | None = None) -> str:
         settings=run["settings"],
         seconds=run["seconds"],
         n=len(run["questions"]),
-        headlines=[_figure(known[name], run["summary"])
-                   for name in _HEADLINES if name in run["summary"]],
+        headlines=[{**_figure(known[name], run["summary"]), "title": title}
+                   for name, title in _HEADLINES.items() if name in run["summary"]],
         stages=stages,
         causes=run["causes"],
         lost=sum(run["causes"].values()),
@@ -110,7 +119,8 @@ def _charts(run: Run) -> list[tuple[str, str, str]]:
         risks = [(0.0, 0.0), *risk_coverage(sure, right)]
         risks[0] = (0.0, risks[1][1])
         thinned = risks if len(risks) < 400 else risks[:: len(risks) // 400] + risks[-1:]
-        top = max(0.25, max(risk for _, risk in thinned))
+        # Quarters of a multiple of .2 are short numbers.
+        top = max(0.2, math.ceil(5 * max(risk for _, risk in thinned)) / 5)
         charts.append(
             (
                 "What does caution buy?",

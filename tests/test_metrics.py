@@ -7,7 +7,7 @@ from typing import Any
 import ir_measures
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
@@ -187,6 +187,7 @@ texts = st.lists(
 ).map("".join)
 
 
+@settings(max_examples=40)
 @given(texts, st.lists(texts, min_size=1, max_size=3))
 def test_em_and_f1_are_those_of_torchmetrics(prediction: str, golds: list[str]) -> None:
     em, overlap = squad_oracle([prediction], [golds])
