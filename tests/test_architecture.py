@@ -16,7 +16,7 @@ ROOMS = {
         "onnx_export", "runtime", "encoder", "vectors", "lexical", "search", "build", "follow",
     ],
     "qa": [
-        "answers", "gold", "settings", "spans", "reader", "calibration", "indexing",
+        "answers", "gold", "feedback", "settings", "spans", "reader", "calibration", "indexing",
         "model_list", "doctor", "pipeline", "render", "verify", "train",
     ],
     "eval": [
