@@ -40,6 +40,8 @@ class Excerpt:
     """The file's name."""
     page: int | None
     line: int | None
+    offset: int
+    """Where the text begins in the document."""
     text: str
     start: int
     end: int
@@ -253,6 +255,8 @@ def _outcome(
         alone_em, alone_f1 = exact_match(alone, item.golds), f1(alone, item.golds)
 
     first = item.spans[0] if item.spans else None
+    # Of several right places the one to be shown is that of the passage answered from.
+    near = holders.get(citation.passage, first) if citation else first
     kind = pipeline.document(first.document).kind if first else None
     cause = cause_of(
         Evidence(
@@ -298,7 +302,7 @@ def _outcome(
         answer_shown=_shown(pipeline, citation.document, citation.start, citation.end)
         if citation
         else None,
-        gold_shown=_shown(pipeline, first.document, first.start, first.end) if first else None,
+        gold_shown=_shown(pipeline, near.document, near.start, near.end) if near else None,
     )
 
 
@@ -373,4 +377,4 @@ def _clipped(
         low = next((i + 1 for i in range(low, start) if text[i].isspace()), start)
     if high < len(text):
         high = next((i for i in range(high, end, -1) if text[i].isspace()), end)
-    return Excerpt(source, page, line, text[low:high], start - low, end - low)
+    return Excerpt(source, page, line, low, text[low:high], start - low, end - low)

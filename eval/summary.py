@@ -74,13 +74,14 @@ def _within(rank: int | None, k: int) -> bool:
 
 
 def _recall(k: int) -> list[Metric]:
+    first = "the first passage" if k == 1 else f"one of the first {k} passages"
     return [
         Metric(
-            f"recall@{k}", "search", f"a passage among the first {k} holds a whole gold span",
+            f"recall@{k}", "search", f"{first} holds a whole gold span",
             lambda q: _if(q["placed"], _within(q["hit_rank"], k)),
         ),
         Metric(
-            f"document_recall@{k}", "search", f"a right document is among those of the first {k}",
+            f"document_recall@{k}", "search", f"{first} is of a right document",
             lambda q: _if(q["placed"], _within(q["document_rank"], k)),
         ),
     ]  # fmt: skip

@@ -48,8 +48,8 @@ def _causes(run: Run) -> Iterator[str]:
 def _notes(run: Run) -> Iterator[str]:
     settings, seconds = run["settings"], run["seconds"]
     yield (
-        f"{len(run['questions'])} questions, {settings['clusters']} documents;"
-        f" {settings['resamples']} resamples of documents for the 95 % intervals"
+        f"{len(run['questions'])} questions; 95 % intervals from {settings['resamples']} draws of"
+        " whole documents with their questions"
     )
     if settings.get("left_out"):
         yield (

@@ -37,6 +37,8 @@ app = typer.Typer(
 )
 train = typer.Typer(help="Fine-tune a model on gold questions.", no_args_is_help=True)
 app.add_typer(train, name="train")
+gold = typer.Typer(help="Keep gold questions.", no_args_is_help=True)
+app.add_typer(gold, name="gold")
 
 _OFFLINE = "HF_HUB_OFFLINE"
 _OFFLINE_CHOSEN = _OFFLINE in os.environ
@@ -508,6 +510,53 @@ def verify(
         typer.echo(counts or "no citations in the file")
     if set(report["counts"]) - {"unchanged", "moved"}:
         raise typer.Exit(EXIT_ERROR)
+
+
+@gold.command("add")
+def gold_add(
+    file: Annotated[Path, typer.Argument(help="Answers saved by `ask --json`, or corrections.")],
+    to: Annotated[Path, typer.Option(metavar="GOLD", help="The JSON lines file to add to.")],
+    index: Index = None,
+    sample: Sample = False,
+    answer: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="What would have been right.")
+    ] = None,
+    no_answer: Annotated[
+        bool, typer.Option("--no-answer", help="The documents do not say.")
+    ] = False,
+    within: Annotated[
+        str | None, typer.Option("--in", metavar="PATH", help="Where a corrected answer stands.")
+    ] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="Put on each question; repeatable.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Turn saved answers and corrections into gold questions, their offsets checked.
+
+    Example: citespan gold add answer.json --to gold.jsonl --answer "58 defectors"
+    """
+    from corpus.store import Snapshot
+    from qa.feedback import add_gold
+    from qa.gold import row_as_json
+    from qa.render import printable
+
+    if answer is not None and no_answer:
+        raise typer.BadParameter("give --answer or --no-answer, not both")
+    with Snapshot.open(_index_folder(index, None, sample, None)) as snapshot:
+        rows = add_gold(
+            file,
+            to,
+            snapshot,
+            answer=answer,
+            no_answer=no_answer,
+            within=within,
+            tags=tag or (),
+        )
+    if as_json:
+        _print_json([row_as_json(row) for row in rows])
+    else:
+        for row in rows:
+            answers = " / ".join(row.answers) or "no answer"
+            typer.echo(f"{row.id}  {printable(row.question)}  [{printable(answers)}]")
 
 
 @train.command()

@@ -17,12 +17,13 @@ ROOMS = {
         "follow", "train",
     ],
     "qa": [
-        "answers", "gold", "settings", "spans", "reader", "calibration", "values", "pooling",
-        "indexing", "model_list", "doctor", "pipeline", "render", "verify", "train", "pairs",
+        "answers", "gold", "feedback", "settings", "spans", "reader", "calibration", "values",
+        "pooling", "indexing", "model_list", "doctor", "pipeline", "render", "verify", "train",
+        "pairs",
     ],
     "eval": [
-        "metrics", "statistics", "gold", "causes", "run", "summary", "table", "evaluate", "why",
-        "calibrate",
+        "metrics", "statistics", "gold", "causes", "run", "summary", "table", "charts", "report",
+        "evaluate", "why", "calibrate",
     ],
 }  # fmt: skip
 FLOORS = list(ROOMS)
