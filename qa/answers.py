@@ -4,6 +4,7 @@ import re
 import string
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 
 __all__ = ["exact_match", "f1", "normalise", "same_answer_key"]
 
@@ -25,6 +26,7 @@ def normalise(text: str) -> str:
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
 
 
+@lru_cache(maxsize=4096)
 def same_answer_key(text: str) -> str:
     """What two equal answers share: case, articles, spaces and outer punctuation do not count.
 

@@ -61,8 +61,10 @@ def pooled(items: Sequence[Item], texts: Sequence[str], question: str) -> list[l
     groups: list[list[int]] = []
     for number, text in enumerate(texts):
         for group in groups:
-            relations = [relation(texts[member], text, question) for member in group]
-            if relations[0] is Relation.SAME and Relation.INCOMPATIBLE not in relations:
+            first, *others = (texts[member] for member in group)
+            if relation(first, text, question) is Relation.SAME and not any(
+                relation(other, text, question) is Relation.INCOMPATIBLE for other in others
+            ):
                 group.append(number)
                 break
         else:

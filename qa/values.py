@@ -4,14 +4,24 @@ English. Two answers are compared by what they say and not by how they spell it,
 so that "fifty-eight" is 58, and "nearly five dozen" is something from 54 to 60.
 """
 
-import math
 import re
 import unicodedata
-from calendar import day_name, month_abbr, month_name
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TypeAlias
+
+from qa.english import (
+    GRAMMAR,
+    HEDGE,
+    MONTHS,
+    PARTICLES,
+    SEASONS,
+    TITLES,
+    UNITS,
+    Hedge,
+    hedge,
+)
 
 __all__ = [
     "Clock",
@@ -90,60 +100,6 @@ Value: TypeAlias = Quantities | tuple[Date, ...] | Clock | Name | Words
 _MOST_WORDS = 10
 """In a longer answer the numbers are beside the point."""
 
-_ABOUT, _BELOW, _ABOVE, _LESS, _MORE, _AT_MOST = (
-    "about", "nearly", "just over", "less than", "more than", "at most",
-)  # fmt: skip
-_HEDGES = {
-    _ABOUT: "about|around|roughly|approximately|approx|circa|some|close to|an? estimated|estimated"
-    "|or so|in the region of|near|~|≈",
-    _BELOW: "nearly|almost|just under|a little under|shortly before|just before",
-    _ABOVE: "just over|a little over|a little more than|slightly more than|shortly after"
-    "|just after",
-    _LESS: "fewer than|less than|under|below|before",
-    _MORE: "more than|over|above|at least|upwards of|no fewer than|or more|or longer|after",
-    _AT_MOST: "up to|as many as|at most|no more than|not more than|a maximum of",
-}
-_HEDGE = re.compile(
-    "|".join(
-        f"(?P<h{number}>(?<!\\w)(?:{words})(?!\\w))"
-        # The longer first: "just over" is not "over".
-        for number, words in sorted(enumerate(_HEDGES.values()), key=lambda item: item[0] > 2)
-    ),
-    re.IGNORECASE,
-)
-_HEDGE_NAMES = tuple(_HEDGES)
-
-_UNITS = {
-    "length": {
-        1e-3: "mm millimetre millimeter", 1e-2: "cm centimetre centimeter", 1.0: "m metre meter",
-        1e3: "km kilometre kilometer", 0.0254: "inch inche", 0.3048: "ft foot feet",
-        0.9144: "yard", 1609.344: "mile", 1852.0: "nautical-mile",
-    },
-    "mass": {
-        1e-3: "g gram gramme", 1.0: "kg kilogram", 1e3: "tonne t", 0.45359237: "lb pound-weight",
-        0.028349523125: "ounce oz", 907.18474: "ton",
-    },
-    "time": {
-        1.0: "second sec", 60.0: "minute min", 3600.0: "hour hr", 86400.0: "day",
-        604800.0: "week", 2629746.0: "month", 31556952.0: "year", 315569520.0: "decade",
-        3155695200.0: "century centurie",
-    },
-    "area": {1.0: "square-metre", 1e4: "hectare", 4046.8564224: "acre", 1e6: "square-kilometre"},
-    "volume": {1e-3: "ml millilitre", 1.0: "litre liter", 3.785411784: "gallon"},
-    "power": {1.0: "w watt", 1e3: "kw kilowatt", 1e6: "mw megawatt", 1e9: "gw gigawatt"},
-    "temperature": {1.0: "degree °c °"},
-    "%": {1.0: "% percent per-cent percentage"},
-    "$": {1.0: "$ dollar usd"}, "€": {1.0: "€ euro eur"},
-    "£": {1.0: "£ pound gbp"}, "¥": {1.0: "¥ yen"},
-}  # fmt: skip
-"""Names of units, by dimension and by what one is worth in the dimension's basic unit."""
-_UNIT = {
-    name: (dimension, worth)
-    for dimension, units in _UNITS.items()
-    for worth, names in units.items()
-    for name in names.split()
-}
-
 _NUMBER = r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?"
 _THIN_SPACE = re.compile("(?<=\\d)[\u00a0\u2009\u202f](?=\\d{3}(?!\\d))")
 _AMOUNT = re.compile(
@@ -160,20 +116,14 @@ _PARTS_OF = re.compile(r"(\d+)\s*(?:[a-z]+\s+)?(?:in|out of)(?: every)? (\d+)")
 _FRACTION = re.compile(r"\b(?:(\d+)|an?|one|the)?[\s-]*(half|quarters?|3rds?|4ths?|5ths?|10ths?)\b")
 _FRACTIONS = {"half": 2, "quarter": 4, "3rd": 3, "4th": 4, "5th": 5, "10th": 10}
 
-_MONTHS = {
-    name.lower(): number
-    for names in (month_name, month_abbr)
-    for number, name in enumerate(names)
-    if name
-} | {"sept": 9}
-_MONTH = "|".join(sorted(_MONTHS, key=len, reverse=True))
+_MONTH = "|".join(sorted(MONTHS, key=len, reverse=True))
 _DATES = (
     rf"(?P<day>\d{{1,2}})(?:st|nd|rd|th)?(?: of)? (?P<month>{_MONTH})\.?(?:,? (?P<year>\d{{4}}))?",
     rf"(?P<month>{_MONTH})\.? (?:the )?(?P<day>\d{{1,2}})(?:st|nd|rd|th)?(?:,? (?P<year>\d{{4}}))?",
     rf"(?P<month>{_MONTH})\.?(?:,| of)? (?P<year>\d{{4}})",
     r"(?P<year>\d{4})-(?P<number>\d\d)-(?P<day>\d\d)",
-    r"(?P<season>spring|summer|autumn|fall|winter)(?: of)? (?P<year>\d{4})",
-    rf"(?P<month>{_MONTH})",
+    rf"(?P<season>{'|'.join(SEASONS)})(?: of)? (?P<year>\d{{4}})",
+    rf"(?-i:(?P<month>{_MONTH}))",  # It may be a verb in lower case.
     r"(?P<year>1\d{3}|20\d\d)",
 )
 _DATE = tuple(re.compile(rf"(?<![\w\d.,]){form}(?![\w\d])(?!,\d)", re.I) for form in _DATES)
@@ -188,33 +138,6 @@ _CLOCK = re.compile(
 )
 _PART_OF_DAY = re.compile(r"in the (morning|afternoon|evening)|at (night)", re.IGNORECASE)
 
-_TITLES = frozenset(
-    {
-        *("dr", "mr", "mrs", "ms", "miss", "prof", "professor", "sir", "dame", "lord", "lady"),
-        *("judge", "justice", "president", "chancellor", "minister", "sen", "senator", "rep"),
-        *("gov", "governor", "capt", "captain", "gen", "general", "col", "colonel", "lt", "sgt"),
-    }
-)
-_PARTICLES = frozenset(
-    {
-        *("de", "da", "di", "du", "del", "della", "la", "le", "van", "von", "der", "den", "ten"),
-        *("bin", "al", "el", "of", "the"),
-    }
-)
-_GRAMMAR = (
-    frozenset(_MONTHS)
-    | {form for name in _UNIT for form in (name, name.removesuffix("s"))}
-    | {name.lower() for name in day_name}
-    | _PARTICLES
-    | frozenset(
-        {
-            *("and", "an", "at", "on", "in", "by", "to", "for", "or", "st", "nd", "rd", "th", "am"),
-            *("pm", "dozen", "half", "per", "cent", "between", "from", "past", "morning", "old"),
-            *("afternoon", "evening", "night", "noon", "midnight", "clock"),
-            *("spring", "summer", "autumn", "fall", "winter"),
-        }
-    )
-)
 _ARTICLE = re.compile(r"^(?:the|an?)\s+", re.IGNORECASE)
 _NOBODY = re.compile(r"\bno[ -]one\b", re.IGNORECASE)
 _WORD = re.compile(r"[^\W\d_]+(?:['’.-][^\W\d_]+)*")
@@ -276,14 +199,14 @@ def _clock(text: str) -> Clock | None:
         hour, half_known = hour % 12 + 12 * later, True
     place = next(step for step in (60, 30, 15, 10, 5, 1) if minute % step == 0)
     at = float(hour % 24 * 60 + minute)
-    hedge = _hedge(text)
-    low, high = _between(at, place, hedge)
-    return Clock(low, high, half_known, hedge)
+    hedged = hedge(text)
+    low, high = _between(at, place, hedged)
+    return Clock(low, high, half_known, hedged.name)
 
 
 def _dates(text: str) -> tuple[Date, ...]:
     if both := _DAY_RANGE.search(text):
-        month = _MONTHS[both[3].lower()]
+        month = MONTHS[both[3].capitalize()]
         return (Date(None, month, int(both[1])), Date(None, month, int(both[2])))
     for form in _DATE:
         if dates := tuple(_date(match) for match in form.finditer(text)):
@@ -305,31 +228,31 @@ def _date(match: re.Match[str]) -> Date:
     month = found.get("month")
     return Date(
         year=int(found["year"]) if found.get("year") else None,
-        month=_MONTHS[month.lower()] if month else int(found.get("number") or 0) or None,
+        month=MONTHS[month.capitalize()] if month else int(found.get("number") or 0) or None,
         day=int(found["day"]) if found.get("day") else None,
-        season=(found.get("season") or "").lower().replace("fall", "autumn") or None,
+        season=SEASONS.get((found.get("season") or "").lower()),
     )
 
 
 def _quantities(text: str) -> Quantities | None:
-    hedge = _hedge(text)
+    hedged = hedge(text)
     if match := _PARTS_OF.search(text):
         share = 100 * int(match[1]) / max(1, int(match[2]))
-        return Quantities((Quantity(*_between(share, 1.0, hedge), "%", hedge),))
+        return Quantities((Quantity(*_between(share, 1.0, hedged), "%", hedged.name),))
     if not re.search(r"\d (?:and a half|\d+\b|dozen)|half an? (?:\d|dozen)", text) and (
         match := _FRACTION.search(text)
     ):
         share = 100 * int(match[1] or 1) / _FRACTIONS[match[2].removesuffix("s")]
-        return Quantities((Quantity(*_between(share, 10.0, hedge), "%", hedge),))
+        return Quantities((Quantity(*_between(share, 10.0, hedged), "%", hedged.name),))
     text = re.sub(r"\bhalf an?\s+(?=\d|dozen)", "0.5 ", text)
     text = re.sub(r"\b(?:an?|the)\s+(?=dozen|month|year|week|day|hour|minute)", "1 ", text)
-    parts = tuple(_joined(_amounts(text, hedge)))
+    parts = tuple(_joined(_amounts(text, hedged)))
     return Quantities(parts) if parts else None
 
 
-def _amounts(text: str, hedge: str) -> Iterator[Quantity]:
+def _amounts(text: str, hedged: Hedge) -> Iterator[Quantity]:
     matches = list(_AMOUNT.finditer(text))
-    amounts = [_amount(match, hedge) for match in matches]
+    amounts = [_amount(match, hedged) for match in matches]
     used = 0
     for number, (match, amount) in enumerate(zip(matches, amounts, strict=True)):
         if number < used:
@@ -345,7 +268,7 @@ def _amounts(text: str, hedge: str) -> Iterator[Quantity]:
         yield amount
 
 
-def _amount(match: re.Match[str], hedge: str) -> Quantity:
+def _amount(match: re.Match[str], hedged: Hedge) -> Quantity:
     digits = match["number"].replace(",", "")
     scale = float(match["scale"] or 1)
     if match["short"]:
@@ -355,8 +278,8 @@ def _amount(match: re.Match[str], hedge: str) -> Quantity:
     dimension, unit = _dimension(match["currency"], match["unit"] or "")
     number = (float(digits) + 0.5 * bool(match["half"])) * scale * unit
     place = _place(digits, half=bool(match["half"])) * scale * unit
-    low, high = _between(-number if match["sign"] else number, place, hedge)
-    return Quantity(low, high, dimension, hedge, unit, place)
+    low, high = _between(-number if match["sign"] else number, place, hedged)
+    return Quantity(low, high, dimension, hedged.name, unit, place)
 
 
 def _joined(amounts: Iterator[Quantity]) -> Iterator[Quantity]:
@@ -387,12 +310,12 @@ def _dimension(currency: str | None, unit: str) -> tuple[str, float]:
         name.split("-")[0],
         name.split("-")[0].removesuffix("s"),
     ):
-        if form in _UNIT:
-            dimension, worth = _UNIT[form]
+        if form in UNITS:
+            dimension, worth = UNITS[form]
             return (currency, 1.0) if currency else (dimension, worth)
     if currency:
         return currency, 1.0
-    return ("count" if name and name not in _PARTICLES else ""), 1.0
+    return ("count" if name and name not in PARTICLES else ""), 1.0
 
 
 def _place(digits: str, *, half: bool) -> float:
@@ -408,23 +331,9 @@ def _place(digits: str, *, half: bool) -> float:
     return 5 * place if len(stripped) > 1 and stripped[-1] == "5" else place
 
 
-def _hedge(text: str) -> str:
-    match = _HEDGE.search(text)
-    return _HEDGE_NAMES[int((match.lastgroup or "h0")[1:])] if match else ""
-
-
-def _between(number: float, place: float, hedge: str) -> tuple[float, float]:
+def _between(number: float, place: float, hedged: Hedge) -> tuple[float, float]:
     """What the hedge leaves open."""
-    below, above = {
-        "": (0.0, 0.0),
-        _ABOUT: (0.5, 0.5),
-        _BELOW: (0.5, 0.0),
-        _ABOVE: (0.0, 0.5),
-        _LESS: (1.0, 0.0),
-        _MORE: (0.0, 1.0),
-        _AT_MOST: (math.inf, 0.0),
-    }[hedge]
-    return number - below * place, number + above * place
+    return number - hedged.below * place, number + hedged.above * place
 
 
 def _name(text: str) -> Name | None:
@@ -432,18 +341,18 @@ def _name(text: str) -> Name | None:
     words = _WORD.findall(_ARTICLE.sub("", text))
     if not words or not words[0][0].isupper() or not words[-1][0].isupper():
         return None
-    if any(not word[0].isupper() and word.casefold() not in _PARTICLES for word in words):
+    if any(not word[0].isupper() and word.casefold() not in PARTICLES for word in words):
         return None
     if re.search(r"[\d,;:()/]", text):
         return None  # A list, a place within a place, or more than a name.
     parts = tuple(word.casefold().rstrip(".") for word in words)
-    kept = tuple(part for part in parts if part not in _TITLES)
+    kept = tuple(part for part in parts if part not in TITLES)
     titled, initial = len(kept) < len(parts), any(len(part) == 1 for part in kept[:-1])
     return Name(kept, titled or initial) if kept else None
 
 
 def plain_words(text: str) -> frozenset[str]:
     """The words that are neither number, unit, date, hedge nor grammar: what is counted."""
-    text = _HEDGE.sub(" ", _with_digits(unicodedata.normalize("NFKC", text)))
+    text = HEDGE.sub(" ", _with_digits(unicodedata.normalize("NFKC", text)))
     words = (word.casefold().removesuffix("s") for word in re.findall(r"[^\W\d_]+", text))
-    return frozenset(word for word in words if len(word) > 1 and word not in _GRAMMAR)
+    return frozenset(word for word in words if len(word) > 1 and word not in GRAMMAR)

@@ -17,9 +17,9 @@ ROOMS = {
         "follow", "train",
     ],
     "qa": [
-        "answers", "gold", "feedback", "settings", "spans", "reader", "calibration", "values",
-        "pooling", "indexing", "model_list", "doctor", "pipeline", "render", "verify", "train",
-        "pairs",
+        "answers", "gold", "feedback", "settings", "spans", "reader", "calibration", "english",
+        "values", "pooling", "indexing", "model_list", "doctor", "pipeline", "render", "verify",
+        "train", "pairs",
     ],
     "eval": [
         "metrics", "statistics", "gold", "causes", "run", "summary", "table", "charts", "report",
