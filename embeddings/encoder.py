@@ -125,7 +125,7 @@ class TorchEncoder:
 
         self._model: Any = SentenceTransformer(
             str(source.folder), device=device, local_files_only=True
-        )
+        ).float()
         self._identity = identify(source)
         # sentence-transformers says "" for prompts that it does not know.
         own = {kind: prompt for kind, prompt in self._model.prompts.items() if prompt}

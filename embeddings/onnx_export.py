@@ -98,7 +98,8 @@ def _encoder(folder: Path) -> tuple[Any, Exported]:
     import torch
     from sentence_transformers import SentenceTransformer
 
-    model = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
+    # float32 throughout: shipped weights are float16, which the CPU would add up coarsely.
+    model = SentenceTransformer(str(folder), device="cpu", local_files_only=True).float()
 
     class Embed(torch.nn.Module):
         def __init__(self) -> None:
@@ -121,7 +122,7 @@ def _reader(folder: Path) -> tuple[Any, Exported]:
     import torch
     from transformers import AutoModelForQuestionAnswering
 
-    # float32 throughout: shipped weights are float16, which the CPU would add up coarsely.
+    # Likewise.
     model = AutoModelForQuestionAnswering.from_pretrained(
         folder, local_files_only=True, dtype=torch.float32
     )
