@@ -24,7 +24,10 @@ from qa.pipeline import Pipeline
 from qa.reader import Reader
 from qa.settings import model_pair
 
-__all__ = ["evaluate", "needs_documents"]
+__all__ = ["SAMPLE_GOLD", "evaluate", "needs_documents"]
+
+SAMPLE_GOLD = Path(__file__).parent / "sample" / "gold.jsonl"
+"""Questions on the sample documents in the package."""
 
 
 def needs_documents(path: Path) -> bool:

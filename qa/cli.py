@@ -220,8 +220,9 @@ def ask(
 @app.command("eval")
 def eval_(
     gold: Annotated[
-        Path, typer.Argument(help="Gold: SQuAD .json, .jsonl, .csv, or a BEIR folder.")
-    ],
+        Path | None,
+        typer.Argument(help="SQuAD .json, .jsonl, .csv or a BEIR folder [--sample has its own]."),
+    ] = None,
     index: Index = None,
     docs: Docs = None,
     sample: Sample = False,
@@ -256,10 +257,14 @@ def eval_(
 
     Example: citespan eval gold.jsonl --docs reports/ --html report.html
     """
-    from eval.evaluate import evaluate, needs_documents
+    from eval.evaluate import SAMPLE_GOLD, evaluate, needs_documents
     from eval.summary import compare as compared
     from eval.summary import failures, read_run, requirements
 
+    if gold is None:
+        if not sample:
+            raise typer.BadParameter("name a file of gold questions, or use --sample")
+        gold = SAMPLE_GOLD
     wanted = requirements(fail_under) if fail_under else {}
     other = read_run(compare) if compare else None
     folder = None

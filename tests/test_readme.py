@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import citespan
+from conftest import SAMPLE_GOLD, citespan
 
 from qa.indexing import SAMPLE
 
@@ -30,6 +30,10 @@ def workplace(tmp_path: Path) -> Path:
     (tmp_path / "reports").mkdir()
     for name in ("defectors-icsr-report.txt", "averill-bridge-audit.md"):
         shutil.copy(SAMPLE / name, tmp_path / "reports")
+    # The first questions show that the commands run.
+    rows = SAMPLE_GOLD.read_text(encoding="utf-8").splitlines(keepends=True)[:10]
+    (tmp_path / "eval" / "sample").mkdir(parents=True)
+    (tmp_path / "eval" / "sample" / "gold.jsonl").write_text("".join(rows), encoding="utf-8")
     (tmp_path / "notes.md").write_text("# Notes\n\nThe report was written by Ada Moreau.\n")
     return tmp_path
 
@@ -78,4 +82,4 @@ def test_every_command_has_help_and_stands_in_the_readme() -> None:
     for name in re.findall(r"^  (\w+) ", listed, re.MULTILINE):
         assert f"citespan {name}" in README
         help_text = citespan(name, "--help").stdout
-        assert name == "train" or "Example: citespan" in help_text
+        assert name in {"train", "gold"} or "Example: citespan" in help_text
