@@ -343,7 +343,7 @@ def _epoch(
     tokenizer: Any,
     recipe: Recipe,
     epoch: int,
-    found: _Found,
+    found: _Found | None = None,
 ) -> list[list[_Example]]:
     """The batches of one epoch: similar lengths together, in random order."""
     rng = random.Random(f"{recipe.seed}/{epoch}")
@@ -354,7 +354,7 @@ def _epoch(
             if question.spans and rng.random() < recipe.negatives:
                 wrong = None
                 if rng.random() < recipe.searched:
-                    look_alikes = found.get((entry.path.name, question.id), [])
+                    look_alikes = (found or {}).get((entry.path.name, question.id), [])
                     wrong = _without_answer(question, look_alikes, rng)
                 if wrong is None:
                     paragraph_ = _wrong_paragraph(question, article, articles, rng)

@@ -2,12 +2,14 @@
 
 import json
 import lzma
+import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import citespan
+from conftest import ToyEncoder, citespan
 
 from corpus.errors import GoldError, InputError
 from embeddings.runtime import ModelSource, export
@@ -93,10 +95,19 @@ def test_training_learns_and_the_pipeline_reads(base: Path, tmp_path: Path) -> N
     assert text[spans[0].start : spans[0].end] == "green"
 
 
+@pytest.mark.parametrize(
+    "recipe",
+    [RECIPE, replace(RECIPE, averaged=0.6, final_rate=0.2, searched=0.7, negatives=0.8)],
+    ids=["plain", "averaged, searched"],
+)
 def test_a_killed_run_resumes_to_the_same_weights(
-    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    base: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    recipe: Recipe,
+    encoder: ToyEncoder,
 ) -> None:
-    run(base, tmp_path, "whole")
+    run(base, tmp_path, "whole", recipe, encoder=encoder)
     loss, calls = training._loss, [0]
 
     def dying(*arguments: Any) -> Any:
@@ -108,14 +119,54 @@ def test_a_killed_run_resumes_to_the_same_weights(
     monkeypatch.setattr(training, "_loss", dying)
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
-            run(base, tmp_path, "killed", checkpoint_seconds=0.0)
+            run(base, tmp_path, "killed", recipe, encoder=encoder, checkpoint_seconds=0.0)
         assert (tmp_path / "killed" / "checkpoint.pt").exists()
-    run(base, tmp_path, "killed", checkpoint_seconds=0.0)
-    assert not (tmp_path / "killed" / "checkpoint.pt").exists()
+    searched = len(encoder.embedded)
+    run(base, tmp_path, "killed", recipe, encoder=encoder, checkpoint_seconds=0.0)
+    assert len(encoder.embedded) == searched  # What was found is kept beside the checkpoint.
+    assert {path.suffix for path in (tmp_path / "killed").iterdir()} == {".json", ".safetensors"}
     one, other = weights(tmp_path / "whole"), weights(tmp_path / "killed")
     assert one.keys() == other.keys()
     for name, tensor in one.items():
         np.testing.assert_array_equal(tensor, other[name], err_msg=name)
+
+
+def test_averaged_weights_are_the_mean_of_the_last(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[dict[str, Any]] = []
+    step = training._Run._step
+
+    def noted(self: Any, batch: Any) -> float:
+        loss = step(self, batch)
+        seen.append({name: p.detach().numpy().copy() for name, p in self._model.named_parameters()})
+        return loss
+
+    monkeypatch.setattr(training._Run, "_step", noted)
+    run(base, tmp_path, "out", replace(RECIPE, averaged=0.25))
+    last = seen[round(0.75 * len(seen)) :]
+    assert len(last) > 3
+    for name, tensor in weights(tmp_path / "out").items():
+        mean = np.mean([step[name] for step in last], axis=0)
+        np.testing.assert_allclose(tensor, mean, atol=2e-3, rtol=2e-3, err_msg=name)
+
+
+def test_wrong_paragraphs_found_by_search_hold_no_answer(
+    tmp_path: Path, tokenizer: Any, encoder: ToyEncoder
+) -> None:
+    path = squad(tmp_path / "train.json", seed=1)
+    sets = [(TrainingSet(path), read_squad(path))]
+    found = training._search(sets, encoder, tmp_path / "kept.json", "this run", lambda _: None)
+    questions = [q for a in sets[0][1] for p in a.paragraphs for q in p.questions]
+    rng = random.Random(0)
+    for question in questions:
+        texts = found[path.name, question.id]
+        assert 1 <= len(texts) == len(set(texts))
+        # The search ranks what is asked about first.
+        assert sum(question.text.split()[-1][:-1] in text for text in texts) > len(texts) / 2
+        wrong = training._without_answer(question, texts, rng)
+        assert wrong is None or question.spans[0].text not in wrong
+    assert training._without_answer(questions[0], [], rng) is None
 
 
 def test_another_runs_checkpoint_is_refused(base: Path, tmp_path: Path) -> None:
