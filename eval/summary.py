@@ -49,6 +49,8 @@ DISAGREEMENT = "disagreement"
 """The tag of questions on which the documents contradict each other."""
 QUESTION_WORDS = ("who", "whose", "whom", "what", "which", "when", "where", "why", "how many",
                   "how much", "how long", "how")  # fmt: skip
+_SLICES = 40
+"""So many of a kind at most, the largest: tags may be thousands."""
 _RECALL_AT = (1, 3, 5, 10, 20, 50, 100)
 
 
@@ -265,7 +267,8 @@ def _slices(questions: Sequence[dict[str, Any]], read: int) -> dict[str, dict[st
     slices: dict[str, dict[str, Any]] = {}
     for kind, named in parts.items():
         slices[kind] = {}
-        for name, members in sorted(named.items(), key=lambda item: (-len(item[1]), item[0])):
+        largest = sorted(named.items(), key=lambda item: (-len(item[1]), item[0]))
+        for name, members in largest[:_SLICES]:
             clusters = [question["cluster"] for question in members]
             found = figures({m.name: _mean(m, members) for m in chosen}, clusters, resamples=1000)
             values = {

@@ -272,7 +272,8 @@ def eval_(
         folder = _index_folder(index, docs, sample, models)
     if documents := _documents(docs, sample):
         changes = _index(folder or Path(_DEFAULT_INDEX), documents, models)
-        _print_failures(changes)
+        if sys.stderr.isatty():
+            _print_failures(changes)
         _require_success(changes, strict=False)
     with _progress() as progress:
         run = evaluate(
