@@ -257,9 +257,9 @@ def eval_(
 
     Example: citespan eval gold.jsonl --docs reports/ --html report.html
     """
+    from eval.compare import compare as compared
+    from eval.compare import failures, read_run, requirements
     from eval.evaluate import SAMPLE_GOLD, evaluate, needs_documents
-    from eval.summary import compare as compared
-    from eval.summary import failures, read_run, requirements
 
     if gold is None:
         if not sample:

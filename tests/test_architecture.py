@@ -20,8 +20,8 @@ ROOMS = {
         "model_list", "doctor", "pipeline", "render", "verify", "train",
     ],
     "eval": [
-        "metrics", "statistics", "gold", "causes", "run", "summary", "table", "charts", "report",
-        "evaluate", "why", "fit",
+        "metrics", "statistics", "gold", "causes", "run", "summary", "compare", "table", "charts",
+        "report", "evaluate", "why", "fit",
     ],
 }  # fmt: skip
 FLOORS = list(ROOMS)
