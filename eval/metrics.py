@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 __all__ = [
     "Auroc",
     "BestThreshold",
+    "Bools",
     "CalibrationError",
     "Floats",
     "Mean",
@@ -26,6 +27,7 @@ __all__ = [
 ]
 
 Floats: TypeAlias = NDArray[np.float64]
+Bools: TypeAlias = NDArray[np.bool_]
 
 BINS = 10
 """Bins of equal width in which confidence is compared with what came of it."""
@@ -35,8 +37,8 @@ class Statistic(Protocol):
     """A figure as a function of the weights of the questions."""
 
     @property
-    def n(self) -> int:
-        """How many questions it is made of."""
+    def concerned(self) -> Bools:
+        """Which questions it is made of, shape (questions,)."""
 
     def __call__(self, weights: Floats) -> Floats:
         """The figure under each row of weights.
@@ -54,17 +56,12 @@ class Mean:
 
     def __init__(self, values: ArrayLike) -> None:
         given = np.asarray(values, dtype=np.float64)
-        self._counted = (~np.isnan(given)).astype(np.float64)
         self._values = np.nan_to_num(given)
-
-    @property
-    def n(self) -> int:
-        """How many questions it concerns."""
-        return int(self._counted.sum())
+        self.concerned: Bools = ~np.isnan(given)
 
     def __call__(self, weights: Floats) -> Floats:
         """See `Statistic`."""
-        return _divide(weights @ self._values, weights @ self._counted)
+        return _divide(weights @ self._values, weights @ self.concerned.astype(np.float64))
 
 
 class _Ranked:
@@ -78,11 +75,7 @@ class _Ranked:
         # Positions of the last of each run of equal confidences.
         changes = np.flatnonzero(np.diff(self._confidences))
         self._ends = np.append(changes, len(given) - 1) if len(given) else changes
-
-    @property
-    def n(self) -> int:
-        """How many questions there are."""
-        return len(self._values)
+        self.concerned: Bools = np.ones(len(given), dtype=np.bool_)
 
     def _grouped(self, weights: Floats) -> tuple[Floats, Floats]:
         """Of each run of ties: its weight, and its weighted sum of values; shape (rows, runs)."""
@@ -150,7 +143,7 @@ class BestThreshold(_Ranked):
 
     def threshold(self) -> float:
         """The confidence from which answers should be given; above 1 where none should."""
-        best = int(self._totals(np.ones((1, self.n)))[0].argmax())
+        best = int(self._totals(np.ones((1, len(self._values))))[0].argmax())
         return float(self._confidences[self._ends[best - 1]]) if best else float("inf")
 
     def _totals(self, weights: Floats) -> Floats:
@@ -171,11 +164,7 @@ class CalibrationError:
         sure = np.asarray(confidences, dtype=np.float64)
         # Shape (questions, bins): by how much each is surer than right, in its bin.
         self._gaps = _in_bins(sure) * (sure - np.asarray(right, dtype=np.float64))[:, None]
-
-    @property
-    def n(self) -> int:
-        """How many questions there are."""
-        return len(self._gaps)
+        self.concerned: Bools = np.ones(len(sure), dtype=np.bool_)
 
     def __call__(self, weights: Floats) -> Floats:
         """See `Statistic`."""
@@ -200,9 +189,10 @@ def risk_coverage(
 ) -> list[tuple[float, float]]:
     """Pairs of coverage and risk: the share of answers given, and of those that are wrong."""
     ranked = _Ranked(confidences, right)
-    totals, rights = ranked._grouped(np.ones((1, ranked.n)))
+    n_all = len(confidences)
+    totals, rights = ranked._grouped(np.ones((1, n_all)))
     given, correct = np.cumsum(totals[0]), np.cumsum(rights[0])
-    return [(float(n / ranked.n), float(1 - k / n)) for n, k in zip(given, correct, strict=True)]
+    return [(float(n / n_all), float(1 - k / n)) for n, k in zip(given, correct, strict=True)]
 
 
 def reciprocal_rank(rank: int | None) -> float:

@@ -30,7 +30,7 @@ class Figure:
     value: float
     low: float | None
     high: float | None
-    """None where there are fewer than two documents to draw from."""
+    """None where it is made of fewer than two documents."""
     n: int
     """How many questions it is made of."""
 
@@ -74,10 +74,12 @@ def figures(
     for weights in _resampled(clusters, resamples, seed):
         for name, statistic in known.items():
             drawn[name].append(statistic(weights))
-    return {
-        name: Figure(values[name], *_interval(drawn[name], len(set(clusters))), statistic.n)
-        for name, statistic in known.items()
-    }
+    made = {}
+    for name, statistic in known.items():
+        concerned = statistic.concerned.nonzero()[0].tolist()
+        documents = len({clusters[row] for row in concerned})
+        made[name] = Figure(values[name], *_interval(drawn[name], documents), len(concerned))
+    return made
 
 
 def paired_test(
@@ -156,7 +158,7 @@ def _chunks(total: int) -> Iterator[int]:
 def _interval(drawn: Sequence[Floats], clusters: int) -> tuple[float | None, float | None]:
     values = np.concatenate([*drawn, np.empty(0)])
     values = values[~np.isnan(values)]
-    if not len(values):
+    if clusters < 2 or not len(values):
         return None, None
     from scipy.stats import norm, t
 

@@ -1,19 +1,16 @@
-"""From outcomes to figures: a whole run as one JSON object, and two runs compared.
+"""From outcomes to figures: a whole run as one JSON object.
 
 `em` and `f1` are in percent, as is the custom since SQuAD; every other figure is
 in [0, 1].
 """
 
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from corpus.errors import InputError
 from eval.causes import CAUSES, RIGHT_F1
 from eval.metrics import (
     Auroc,
@@ -25,17 +22,16 @@ from eval.metrics import (
     reciprocal_rank,
 )
 from eval.run import NDCG_AT, Outcome
-from eval.statistics import RESAMPLES, SEED, figures, paired_test
+from eval.statistics import RESAMPLES, SEED, figures
 from qa.answers import exact_match, f1
 
 __all__ = [
     "METRICS",
     "Metric",
     "Run",
-    "compare",
-    "failures",
-    "read_run",
-    "requirements",
+    "means_at",
+    "record",
+    "rightness",
     "run_json",
 ]
 
@@ -49,6 +45,8 @@ DISAGREEMENT = "disagreement"
 """The tag of questions on which the documents contradict each other."""
 QUESTION_WORDS = ("who", "whose", "whom", "what", "which", "when", "where", "why", "how many",
                   "how much", "how long", "how")  # fmt: skip
+_SLICES = 40
+"""So many of a kind at most, the largest: tags may be thousands."""
 _RECALL_AT = (1, 3, 5, 10, 20, 50, 100)
 
 
@@ -87,7 +85,7 @@ def _recall(k: int) -> list[Metric]:
     ]  # fmt: skip
 
 
-def _metrics(k: int) -> list[Metric]:
+def means_at(k: int) -> list[Metric]:
     """The figures that are means, for runs that look at `k` passages."""
     return [
         *(metric for at in _RECALL_AT if at <= k for metric in _recall(at)),
@@ -140,7 +138,7 @@ _OF_CONFIDENCE: list[tuple[str, Stage, str, bool, bool]] = [
 
 _STAGES = get_args(Stage)
 METRICS = [
-    *_metrics(max(_RECALL_AT)),
+    *means_at(max(_RECALL_AT)),
     *(Metric(name, stage, label, lambda _: None, percent, higher)
       for name, stage, label, percent, higher in _OF_CONFIDENCE),
     *_OF_DISAGREEMENT,
@@ -226,7 +224,7 @@ def _statistics(
     questions: Sequence[Mapping[str, Any]], read: int
 ) -> tuple[dict[str, Statistic], float | None]:
     """Every figure that these questions allow, and the best threshold."""
-    metrics = _metrics(read)
+    metrics = means_at(read)
     if any(DISAGREEMENT in question["tags"] for question in questions):
         metrics += _OF_DISAGREEMENT
     means: dict[str, Statistic] = {m.name: _mean(m, questions) for m in metrics}
@@ -261,11 +259,12 @@ def _slices(questions: Sequence[dict[str, Any]], read: int) -> dict[str, dict[st
     for question in questions:
         for kind, name in _parts(question):
             parts.setdefault(kind, {}).setdefault(name, []).append(question)
-    chosen = [m for m in _metrics(read) if m.name in {"f1", "always_f1", "recall@5", "reader_f1"}]
+    chosen = [m for m in means_at(read) if m.name in {"f1", "always_f1", "recall@5", "reader_f1"}]
     slices: dict[str, dict[str, Any]] = {}
     for kind, named in parts.items():
         slices[kind] = {}
-        for name, members in sorted(named.items(), key=lambda item: (-len(item[1]), item[0])):
+        largest = sorted(named.items(), key=lambda item: (-len(item[1]), item[0]))
+        for name, members in largest[:_SLICES]:
             clusters = [question["cluster"] for question in members]
             found = figures({m.name: _mean(m, members) for m in chosen}, clusters, resamples=1000)
             values = {
@@ -293,122 +292,3 @@ def _parts(question: Mapping[str, Any]) -> list[tuple[str, str]]:
     if question["type"]:
         parts.append(("document type", question["type"]))
     return parts
-
-
-def read_run(path: Path) -> Run:
-    """A run that `citespan eval --json` printed.
-
-    Raises:
-        InputError: the file is none.
-    """
-    hint = "save one with `citespan eval GOLD --json > run.json`"
-    try:
-        run = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} is no saved run ({error}); {hint}") from error
-    known = set(record(_NOTHING))
-    try:
-        whole = isinstance(run["summary"], dict) and all(
-            known <= question.keys() for question in run["questions"]
-        )
-    except (LookupError, TypeError, AttributeError):
-        whole = False
-    if not whole:
-        raise InputError(f"{path} lacks what a run holds; {hint}, with this version")
-    return run  # type: ignore[no-any-return]
-
-
-_NOTHING = Outcome("", "", (), "", None, 0.0, False, 0.0, 0.0, None, 0.0)
-
-
-def compare(run: Run, other: Run) -> dict[str, Any]:
-    """This run less the other: paired tests of every mean, and the questions that changed.
-
-    Raises:
-        InputError: they do not cover the same questions, some of which are named.
-    """
-    mine = {question["id"]: question for question in run["questions"]}
-    theirs = {question["id"]: question for question in other["questions"]}
-    for these, those, whose in ((mine, theirs, "the other"), (theirs, mine, "this")):
-        if missing := [id_ for id_ in these if id_ not in those]:
-            shown = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")
-            raise InputError(
-                f"{whose} run lacks {len(missing)} questions ({shown}); only runs over the same"
-                " questions can be compared: measure both with the same gold"
-            )
-    for id_, question in mine.items():
-        old = theirs[id_]
-        if (question["question"], question["golds"]) != (old["question"], old["golds"]):
-            raise InputError(
-                f"question {id_!r} is not the same in both runs ({question['question']!r} and"
-                f" {old['question']!r}, or their answers differ); measure both with the same gold"
-            )
-    pairs = [(theirs[id_], question) for id_, question in mine.items()]
-    read = min(run["settings"]["read"], other["settings"]["read"])
-    tests = {}
-    for metric in _metrics(read):
-        values = [(metric.of(a), metric.of(b), b["cluster"]) for a, b in pairs]
-        both = [(a, b, c) for a, b, c in values if a is not None and b is not None]
-        # Where what is measured depends on what was answered, there are no pairs to compare.
-        if not both or len(both) < sum(a is not None or b is not None for a, b, _ in values):
-            continue
-        first, second, clusters = zip(*both, strict=True)
-        tests[metric.name] = asdict(paired_test(first, second, clusters))
-    return {
-        "metrics": tests,
-        "changed": [_change(a, b) for a, b in pairs if a["prediction"] != b["prediction"]],
-    }
-
-
-def _change(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "id": new["id"],
-        "question": new["question"],
-        "golds": new["golds"],
-        "before": old["prediction"],
-        "after": new["prediction"],
-        "f1_before": old["f1"],
-        "f1_after": new["f1"],
-    }
-
-
-def requirements(text: str) -> dict[str, float]:
-    """The least that is asked for, from `f1=70,recall@5=0.9`.
-
-    Raises:
-        InputError: a part is not a figure's name, an equals sign and a number.
-    """
-    known = {metric.name for metric in METRICS}
-    wanted: dict[str, float] = {}
-    for part in text.split(","):
-        name, _, number = (piece.strip() for piece in part.partition("="))
-        try:
-            wanted[name] = float(number)
-        except ValueError:
-            raise InputError(
-                f"--fail-under {part.strip()!r}: expected a figure and a number, such as"
-                " f1=70,recall@5=0.9"
-            ) from None
-        if name not in known:
-            raise InputError(
-                f"--fail-under: there is no figure {name!r}; there are {', '.join(sorted(known))}"
-            )
-    return wanted
-
-
-def failures(run: Run, wanted: Mapping[str, float]) -> list[str]:
-    """What falls short of the least that is asked for; where less is better, what exceeds it.
-
-    Raises:
-        InputError: this run does not measure a figure that is asked for.
-    """
-    better = {metric.name: metric.higher_is_better for metric in METRICS}
-    fallen = []
-    for name, bound in wanted.items():
-        if name not in run["summary"]:
-            raise InputError(f"--fail-under: this run does not measure {name!r}")
-        value = run["summary"][name]["value"]
-        if not (value >= bound if better[name] else value <= bound):
-            sign = "below" if better[name] else "above"
-            fallen.append(f"{name} is {value:.4g}, {sign} {bound:g}")
-    return fallen

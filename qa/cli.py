@@ -257,9 +257,9 @@ def eval_(
 
     Example: citespan eval gold.jsonl --docs reports/ --html report.html
     """
+    from eval.compare import compare as compared
+    from eval.compare import failures, read_run, requirements
     from eval.evaluate import SAMPLE_GOLD, evaluate, needs_documents
-    from eval.summary import compare as compared
-    from eval.summary import failures, read_run, requirements
 
     if gold is None:
         if not sample:
@@ -272,7 +272,8 @@ def eval_(
         folder = _index_folder(index, docs, sample, models)
     if documents := _documents(docs, sample):
         changes = _index(folder or Path(_DEFAULT_INDEX), documents, models)
-        _print_failures(changes)
+        if sys.stderr.isatty():
+            _print_failures(changes)
         _require_success(changes, strict=False)
     with _progress() as progress:
         run = evaluate(

@@ -86,6 +86,11 @@ def main() -> None:
         )
         print(run(binaries / "citespan", "verify", "answer.json", cwd=folder))
 
+        measure = ("eval", "--sample", "--limit", "5", "--html", "report.html")
+        print(run(binaries / "citespan", *measure, cwd=folder))
+        if QUESTION not in (folder / "report.html").read_text(encoding="utf-8"):
+            sys.exit("the report lacks its questions")
+
 
 if __name__ == "__main__":
     main()

@@ -22,8 +22,8 @@ ROOMS = {
         "train", "pairs",
     ],
     "eval": [
-        "metrics", "statistics", "gold", "causes", "run", "summary", "table", "charts", "report",
-        "evaluate", "why", "calibrate",
+        "metrics", "statistics", "gold", "causes", "run", "summary", "compare", "table", "charts",
+        "report", "evaluate", "why", "calibrate",
     ],
 }  # fmt: skip
 FLOORS = list(ROOMS)

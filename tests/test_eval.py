@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 
 from corpus.errors import InputError
 from eval.causes import CAUSES, Evidence, cause_of
+from eval.compare import compare, failures, read_run, requirements
 from eval.gold import Gold, index_corpus, place_rows, write_articles
 from eval.run import Outcome, measure
-from eval.summary import METRICS, compare, failures, read_run, record, requirements, run_json
+from eval.summary import METRICS, record, run_json
 from eval.table import as_table
 from eval.why import as_text, explain
 from qa.gold import Article, GoldSpan, Paragraph, Question

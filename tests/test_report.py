@@ -9,9 +9,10 @@ import pytest
 from test_eval import SETTINGS, WRONG, outcome
 
 from eval.charts import curve, reliability_diagram
+from eval.compare import compare
 from eval.report import render
 from eval.run import Excerpt, Outcome
-from eval.summary import Run, compare, run_json
+from eval.summary import Run, run_json
 
 HOSTILE = '</script><img src="https://evil.example/x" onerror="alert(1)"> <b>"&\u2028'
 
