@@ -124,8 +124,11 @@ class TorchEncoder:
         from sentence_transformers import SentenceTransformer
 
         self._model: Any = SentenceTransformer(
-            str(source.folder), device=device, local_files_only=True
-        ).float()
+            str(source.folder),
+            device=device,
+            local_files_only=True,
+            model_kwargs={"dtype": "float32"},
+        )
         self._identity = identify(source)
         # sentence-transformers says "" for prompts that it does not know.
         own = {kind: prompt for kind, prompt in self._model.prompts.items() if prompt}

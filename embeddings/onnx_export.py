@@ -99,7 +99,12 @@ def _encoder(folder: Path) -> tuple[Any, Exported]:
     from sentence_transformers import SentenceTransformer
 
     # float32 throughout: shipped weights are float16, which the CPU would add up coarsely.
-    model = SentenceTransformer(str(folder), device="cpu", local_files_only=True).float()
+    model = SentenceTransformer(
+        str(folder),
+        device="cpu",
+        local_files_only=True,
+        model_kwargs={"dtype": torch.float32},
+    )
 
     class Embed(torch.nn.Module):
         def __init__(self) -> None:

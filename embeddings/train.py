@@ -133,6 +133,7 @@ def train_encoder(
             best = found
     model.load_state_dict(_mean(start, trained, best["share"]))
     model.half().save(str(out), create_model_card=False)
+    _load_as_float32(out / "config.json")
     record = {"recipe": asdict(recipe), "pairs": len(pairs), "validation": {**figures, **best}}
     (out / "training.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     shutil.rmtree(out / _CHECKPOINTS, ignore_errors=True)
@@ -333,6 +334,12 @@ class _Progress(TrainerCallback):  # type: ignore[misc]
         """One line for each logged loss."""
         if logs and "loss" in logs:
             self._report(f"step {state.global_step}/{state.max_steps}  loss {logs['loss']}")
+
+
+def _load_as_float32(config: Path) -> None:
+    """Say that the weights, kept in float16, are loaded as float32, which CPUs add up faster."""
+    told = json.loads(config.read_text(encoding="utf-8"))
+    config.write_text(json.dumps({**told, "dtype": "float32"}, indent=2) + "\n", encoding="utf-8")
 
 
 def _same_run(out: Path, base: Path, pairs: Sequence[Pair], recipe: EncoderRecipe) -> None:

