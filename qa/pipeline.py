@@ -186,6 +186,7 @@ class Pipeline:
         read: int = 10,
         min_confidence: float | None = None,
         within: Sequence[str] = (),
+        search_for: str | None = None,
     ) -> Result:
         """What the documents say to the question.
 
@@ -196,6 +197,7 @@ class Pipeline:
             min_confidence: the threshold in [0, 1] instead of the fitted one.
             within: paths of files and folders, or what else names documents; these alone
                 are asked. Empty means all.
+            search_for: what to search for instead of the question, which then is only read.
 
         Raises:
             InputError: the question is blank, a number makes no sense, or a name fits nothing.
@@ -203,7 +205,7 @@ class Pipeline:
         question = _checked(question, answers, read, min_confidence)
         documents = sorted({id_ for name in within for id_ in self._snapshot.find_all(name)})
         started = time.perf_counter()
-        hits = self._search.search(question, read, documents if within else None)
+        hits = self._search.search(search_for or question, read, documents if within else None)
         searched = time.perf_counter()
         spans = self.spans(question, hits)
         found = tuple(self._answer(group) for group in _grouped(spans)[:answers])
@@ -234,6 +236,23 @@ class Pipeline:
             if not any(_overlap(span, other) for other in kept):
                 kept.append(span)
         return kept
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What it answers from."""
+        return self._snapshot
+
+    def renewed(self) -> Self:
+        """The pipeline over the same index as it is now, with the models that are loaded."""
+        snapshot = Snapshot.open(self._snapshot.folder)
+        try:
+            recipe, encoder = self._snapshot.recipe, self._search.encoder
+            snapshot.require_models(encoder=recipe.encoder, reader=recipe.reader)
+            search = Search.open(snapshot, encoder)
+            return type(self)(snapshot, search, self._reader, self._calibration)
+        except BaseException:
+            snapshot.close()
+            raise
 
     def close(self) -> None:
         """Let go of the index."""

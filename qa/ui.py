@@ -1,0 +1,3 @@
+"""The chat page (stub)."""
+def mount(app, library):
+    pass
