@@ -71,7 +71,7 @@ def _asked(document: Document, request: Mapping[str, Any]) -> bytes:
     told = {**request, "path": str(document.source), "sha256": document.sha256}
     try:
         # -P: a folder of documents, where this may run, is not searched for modules.
-        done = subprocess.run(  # noqa: S603 - our own module
+        done = subprocess.run(
             [sys.executable, "-P", "-m", "corpus.page_view"],
             input=json.dumps(told).encode(),
             capture_output=True,

@@ -162,7 +162,9 @@ class Library:
         with suppress(NoIndexError), self.pipeline() as pipeline:
             if pipeline.snapshot.rows("SELECT 1 FROM documents WHERE id = ?", [id_]):
                 return pipeline.snapshot.document(id_)
-        raise UnknownDocumentError(f"no document {id_!r} in the index; GET /api/documents lists all")
+        raise UnknownDocumentError(
+            f"no document {id_!r} in the index; GET /api/documents lists all"
+        )
 
     @property
     def generation(self) -> int:

@@ -4,7 +4,7 @@ from importlib.metadata import version
 from typing import Annotated, Any, Literal
 
 import anyio.to_thread
-from fastapi import FastAPI, Path, Request, Response, UploadFile
+from fastapi import APIRouter, FastAPI, Path, Request, Response, UploadFile
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt
@@ -224,8 +224,21 @@ def rest(library: Library) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
+    app.include_router(_asking(library))
+    app.include_router(_documents(library))
 
-    @app.post("/api/ask", response_model=Result, responses=_answers_with(400, 409, 413, 422))
+    @app.get("/docs", include_in_schema=False)
+    async def reference() -> HTMLResponse:
+        return HTMLResponse(reference_page(app.openapi()))
+
+    _answer_errors(app)
+    return app
+
+
+def _asking(library: Library) -> APIRouter:
+    router = APIRouter()
+
+    @router.post("/api/ask", response_model=Result, responses=_answers_with(400, 409, 413, 422))
     async def ask(question: Question) -> Any:
         """Answer one question with quotes from the documents."""
         result = await library.ask(
@@ -235,13 +248,31 @@ def rest(library: Library) -> FastAPI:
         )
         return render.as_json(result)
 
-    @app.get("/api/documents", response_model=list[Summary], responses=_answers_with())
+    @router.get("/api/health", response_model=Health, responses=_answers_with())
+    async def health() -> Any:
+        """Whether the server is well, and what it answers from."""
+        generation = await anyio.to_thread.run_sync(lambda: library.generation)
+        documents = await anyio.to_thread.run_sync(library.documents)
+        return {
+            "status": "ok",
+            "version": version("citespan"),
+            "generation": generation,
+            "documents": len(documents),
+        }
+
+    return router
+
+
+def _documents(library: Library) -> APIRouter:
+    router = APIRouter()
+
+    @router.get("/api/documents", response_model=list[Summary], responses=_answers_with())
     async def list_documents() -> Any:
         """List the documents."""
         found = await anyio.to_thread.run_sync(library.documents)
         return [render.summary_json(summary) for summary in found]
 
-    @app.post(
+    @router.post(
         "/api/documents",
         response_model=Added,
         status_code=201,
@@ -264,7 +295,7 @@ def rest(library: Library) -> FastAPI:
             "generation": library.generation,
         }
 
-    @app.get(
+    @router.get(
         "/api/documents/{document_id}",
         response_model=Document,
         responses=_answers_with(404, 422),
@@ -274,7 +305,7 @@ def rest(library: Library) -> FastAPI:
         found = await anyio.to_thread.run_sync(library.document, document_id)
         return render.document_json(found)
 
-    @app.delete(
+    @router.delete(
         "/api/documents/{document_id}",
         response_model=Removed,
         responses=_answers_with(400, 404, 422, 503),
@@ -284,7 +315,7 @@ def rest(library: Library) -> FastAPI:
         source = await library.remove(document_id)
         return {"source": str(source), "generation": library.generation}
 
-    @app.get(
+    @router.get(
         "/api/documents/{document_id}/pages/{page}",
         response_class=Response,
         responses={
@@ -303,24 +334,7 @@ def rest(library: Library) -> FastAPI:
         headers = {"cache-control": "private, max-age=600"}
         return Response(image, media_type="image/png", headers=headers)
 
-    @app.get("/api/health", response_model=Health, responses=_answers_with())
-    async def health() -> Any:
-        """Whether the server is well, and what it answers from."""
-        generation = await anyio.to_thread.run_sync(lambda: library.generation)
-        documents = await anyio.to_thread.run_sync(library.documents)
-        return {
-            "status": "ok",
-            "version": version("citespan"),
-            "generation": generation,
-            "documents": len(documents),
-        }
-
-    @app.get("/docs", include_in_schema=False)
-    async def reference() -> HTMLResponse:
-        return HTMLResponse(reference_page(app.openapi()))
-
-    _answer_errors(app)
-    return app
+    return router
 
 
 def _answer_errors(app: FastAPI) -> None:
@@ -337,7 +351,9 @@ def _answer_errors(app: FastAPI) -> None:
         told = "; ".join(
             f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()
         )
-        return problem(422, "invalid", f"the request is not what is expected: {told}", request.scope)
+        return problem(
+            422, "invalid", f"the request is not what is expected: {told}", request.scope
+        )
 
     @app.exception_handler(HTTPException)
     async def other(request: Request, error: Exception) -> Response:

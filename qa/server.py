@@ -1,4 +1,4 @@
-"""One server: the page, the REST interface and the MCP tools, over one library, behind one guard."""
+"""One server: the page, the REST interface and the MCP tools over one library, behind a guard."""
 
 import re
 import socket
@@ -22,7 +22,7 @@ __all__ = ["application", "bound", "serve"]
 _BODY_BYTES = 8 * 2**20
 """Of every request but an upload; the page sends its conversation along."""
 _OPEN = re.compile(
-    r"/(?:$|api/|docs$|openapi\.json$|mcp$|assets/|static/|svelte/|theme\.css$|favicon\.ico$"
+    r"/(?:$|api/|page\.css$|docs$|openapi\.json$|mcp$|assets/|static/|svelte/|theme\.css$|favicon\.ico$"
     r"|manifest\.json$|config$"
     r"|gradio_api/(?:queue/(?:join|data)$|heartbeat/|startup-events$|theme\.css$|info$))"
 )

@@ -27,9 +27,7 @@ _INSTRUCTIONS = (
 )
 
 
-def tools(
-    library: Library, path: str
-) -> tuple[Sequence[BaseRoute], StreamableHTTPSessionManager]:
+def tools(library: Library, path: str) -> tuple[Sequence[BaseRoute], StreamableHTTPSessionManager]:
     """The routes that serve the tools at the path, and what has to run while they do."""
     server = MCPServer(
         "citespan",

@@ -1,0 +1,82 @@
+"""What visitors say of answers, as gold questions that `citespan eval` reads."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from corpus.errors import InputError
+from corpus.records import Document
+
+__all__ = ["FEEDBACK", "forget", "gold_span", "keep"]
+
+FEEDBACK = "feedback.jsonl"
+"""The gold file within the index."""
+_LOCK = Lock()
+
+
+def keep(
+    folder: Path, id_: str, question: str, spans: list[tuple[Document, int, int]], tag: str
+) -> None:
+    """Write the gold question into the index's file, in the place of an earlier one of its id.
+
+    Args:
+        folder: the index.
+        id_: of the question.
+        question: in full, so that it can be understood alone.
+        spans: where it is answered; none where the documents do not answer it.
+        tag: what the visitor did.
+    """
+    answers = [document.text[start:end] for document, start, end in spans]
+    row: dict[str, Any] = {
+        "id": id_,
+        "question": question,
+        "answers": list(dict.fromkeys(answers)),
+        "spans": [
+            {"document": document.id, "start": start, "end": end} for document, start, end in spans
+        ],
+        "tags": ["feedback", tag],
+    }
+    _write(folder, id_, row)
+
+
+def forget(folder: Path, id_: str) -> None:
+    """Take the gold question out of the index's file."""
+    _write(folder, id_, None)
+
+
+def gold_span(document: Document, start: int, end: int) -> tuple[int, int]:
+    """The span without white space at its ends.
+
+    Raises:
+        InputError: there is nothing in it, or it is not in the document.
+    """
+    if not 0 <= start < end <= len(document.text):
+        raise InputError(
+            f"{start}-{end} is no span of {document.title!r}, which has {len(document.text)}"
+            " characters"
+        )
+    marked = document.text[start:end]
+    start += len(marked) - len(marked.lstrip())
+    end -= len(marked) - len(marked.rstrip())
+    if start >= end:
+        raise InputError("only white space was marked; mark the words that answer the question")
+    return start, end
+
+
+def _write(folder: Path, id_: str, row: dict[str, Any] | None) -> None:
+    with _LOCK:
+        path = folder / FEEDBACK
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        kept = [line for line in lines if line.strip() and json.loads(line).get("id") != id_]
+        kept += [json.dumps(row, ensure_ascii=False)] if row else []
+        # Whole or not at all: a reader never finds half a line.
+        with tempfile.NamedTemporaryFile(
+            "w", dir=folder, prefix=f".{FEEDBACK}-", encoding="utf-8", delete=False
+        ) as stream:
+            stream.writelines(f"{line}\n" for line in kept)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(stream.name).rename(path)
