@@ -69,10 +69,10 @@ class Turn:
     dates: Mapping[str, str] = field(default_factory=dict)
     """When the cited documents were made, by their ids, where they say so."""
     seconds: float = 0.0
-    read_as: str = ""
-    """What the reader was asked: the question, or with it what it follows."""
+    topic: str = ""
+    """What was searched for: the question, after what it follows."""
     follows: str | None = None
-    """The earlier question that this one was understood to follow."""
+    """What it was understood to follow."""
     verdict: Verdict | None = None
     error: str | None = None
     """Why there is no result."""
@@ -110,6 +110,7 @@ def turn_of(
     *,
     titles: Mapping[str, tuple[str, str]],
     dates: Mapping[str, str],
+    topic: str,
     follows: str | None = None,
 ) -> Turn:
     """The turn that this result makes.
@@ -119,7 +120,8 @@ def turn_of(
         result: what the pipeline said.
         titles: title and source of the documents whose passages were read, by id.
         dates: when documents were made, by id.
-        follows: the earlier question that it was understood to follow.
+        topic: what was searched for.
+        follows: what the question was understood to follow.
     """
     nearest = () if result.answered else result.hits[:NEAREST]
     return Turn(
@@ -140,7 +142,7 @@ def turn_of(
         ),
         dates=dict(dates),
         seconds=result.seconds.total,
-        read_as=result.question,
+        topic=topic,
         follows=follows,
     )
 

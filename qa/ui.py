@@ -289,7 +289,7 @@ class Page:
     async def _answered(self, asked: _Asked) -> Turn:
         meant = asked.understood
         try:
-            result = await self._library.ask(meant.question, search_for=meant.search_for)
+            result = await self._library.ask(meant.question, search_for=meant.topic)
         except CitespanError as error:
             return failed(asked.question, error)
         ids = {hit.passage.document_id for hit in result.hits}
@@ -299,6 +299,7 @@ class Page:
             result,
             titles={id_: (each.title, str(each.source)) for id_, each in found.items()},
             dates={id_: each.date for id_, each in found.items() if each.date},
+            topic=meant.topic,
             follows=meant.follows,
         )
 
@@ -324,7 +325,7 @@ class Page:
     async def _judged(self, turn: Turn, act: str, data: _Data) -> Turn:
         """The turn with what the visitor says of it, which goes into the gold file."""
         folder = self._library.folder
-        write = partial(feedback.keep, folder, turn.id, turn.read_as or turn.question)
+        write = partial(feedback.keep, folder, turn.id, _standing_alone(turn))
         if act == "wrong":
             await anyio.to_thread.run_sync(feedback.forget, folder, turn.id)
             return replace(turn, verdict="wrong")
@@ -376,6 +377,11 @@ def _html(name: str, value: str = "") -> gr.HTML:
     return gr.HTML(value, elem_id=name, js_on_load=None, apply_default_css=False)
 
 
+def _standing_alone(turn: Turn) -> str:
+    """The turn's question with what it follows: a gold question is read without the others."""
+    return turn.topic or turn.question
+
+
 def _named(turns: Sequence[Turn], data: _Data) -> Turn:
     for turn in turns:
         if turn.id == data["turn"]:
@@ -386,9 +392,7 @@ def _named(turns: Sequence[Turn], data: _Data) -> Turn:
 def _in_context(question: str, turns: Sequence[Turn]) -> Understood:
     """The question after the turns before it."""
     last = next((turn for turn in reversed(turns) if turn.error is None), None)
-    answer = last.answers[0].text if last and last.answered else None
-    earlier = (last.read_as or last.question) if last else None
-    return understood(question, earlier=earlier, answer=answer)
+    return understood(question, last.topic if last else None)
 
 
 def _exported(turns: Sequence[Turn], format_: str) -> str:
