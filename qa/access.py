@@ -22,6 +22,7 @@ import re
 import secrets
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from typing import Literal, TypeAlias
@@ -40,6 +41,8 @@ _LOGIN = "/login"
 _FORM_BYTES = 4096
 _REFUSAL_SECONDS = 0.5
 """How long a wrong token waits for its answer, so that guessing is slow."""
+_DRAIN_BYTES = 1 << 30
+_DRAIN_SECONDS = 30
 _INLINE_SCRIPT = re.compile(rb"<script(?![^>]*\ssrc=)[^>]*>(.*?)</script>", re.DOTALL)
 _HEADERS = {
     "x-content-type-options": "nosniff",
@@ -283,8 +286,20 @@ class Guard:
                 if not too_large:
                     raise
         if too_large and not started:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(_drained(receive), _DRAIN_SECONDS)
             sentence = f"the request has more than {most / 2**20:.3g} MB"
             await problem(413, "too_large", sentence, scope)(scope, receive, send)
+
+
+async def _drained(receive: Receive) -> None:
+    """Read what is still coming, up to a size: who is still sending hears no answer."""
+    left = _DRAIN_BYTES
+    while left > 0:
+        message = await receive()
+        left -= len(message.get("body", b""))
+        if message["type"] != "http.request" or not message.get("more_body"):
+            return
 
 
 class _Sealed:

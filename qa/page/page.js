@@ -11,13 +11,17 @@ document.documentElement.lang = "en";
 // The panel beside the conversation: a source or the list of documents. On narrow screens it is a
 // sheet over the conversation, which opens when something is asked for and not by itself.
 let cameFrom = null;
-const show = (panel, open = true) => {
+const show = (panel) => {
+  if (page.dataset.panel !== panel) find("#aside").scrollTop = 0;
   page.dataset.panel = panel;
-  if (open) page.dataset.sheet = "open";
+  page.dataset.sheet = "open";
 };
 const close = () => {
   delete page.dataset.sheet;
-  if (!narrow()) page.dataset.panel = "documents";
+  if (!narrow()) {
+    page.dataset.panel = "documents";
+    find("#aside").scrollTop = 0;
+  }
   if (cameFrom?.isConnected) cameFrom.focus();
 };
 page.dataset.panel = "documents";
