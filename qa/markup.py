@@ -355,7 +355,8 @@ def _stepper(place: Place) -> str:
             )
     return (
         f'<nav aria-label="Citations">{steps[0]}'
-        f'<span><span class="long">Citation </span>{at + 1} of {len(positions)}</span>{steps[1]}</nav>'
+        f'<span><span class="long">Citation </span>{at + 1} of {len(positions)}</span>'
+        f"{steps[1]}</nav>"
     )
 
 

@@ -4,10 +4,10 @@ from importlib.metadata import version
 from typing import Annotated, Any, Literal
 
 import anyio.to_thread
-from fastapi import APIRouter, FastAPI, Path, Request, Response, UploadFile
+from fastapi import APIRouter, FastAPI, File, Path, Request, Response, UploadFile
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse
-from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, StrictFloat, StrictInt
 from starlette.exceptions import HTTPException
 
 from corpus.errors import (
@@ -30,6 +30,15 @@ __all__ = ["MOST_ANSWERS", "MOST_CHARS", "Result", "Summary", "rest"]
 MOST_ANSWERS = 100
 MOST_CHARS = 10_000
 """Of a question."""
+NOT_BLANK = r"[^\s\x1c-\x1f\x85\ufeff]"
+
+
+def _whole(value: Any) -> Any:
+    """JSON knows one kind of number: 5.0 is whole too."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+_Whole = Annotated[int, Strict(), BeforeValidator(_whole)]
 
 
 class _Model(BaseModel):
@@ -47,8 +56,13 @@ class Problem(_Model):
 class Question(_Model):
     """What to ask."""
 
-    question: str = Field(min_length=1, max_length=MOST_CHARS, examples=["Who wrote the report?"])
-    answers: StrictInt = Field(5, ge=1, le=MOST_ANSWERS, description="how many, at most")
+    question: str = Field(
+        min_length=1,
+        max_length=MOST_CHARS,
+        pattern=NOT_BLANK,
+        examples=["Who wrote the report?"],
+    )
+    answers: _Whole = Field(5, ge=1, le=MOST_ANSWERS, description="how many, at most")
     min_confidence: StrictFloat | StrictInt | None = Field(
         None, ge=0, le=1, description="answer from this confidence on, instead of the fitted one"
     )
@@ -201,10 +215,10 @@ def _answers_with(*statuses: int) -> dict[int | str, dict[str, Any]]:
         403: "The request comes from another site.",
         404: "There is no such document.",
         405: "The path has no such method.",
-        409: "The index does not allow it as it is.",
+        409: "There are no documents yet, or no file could be read.",
         413: "The request is too large.",
         421: "The Host header is no name of this server.",
-        422: "The request is not what the schema says, or no file could be read.",
+        422: "The request is not what the schema says.",
         500: "Something is wrong with the index.",
         503: "Another process is writing to the index.",
     }
@@ -276,9 +290,9 @@ def _documents(library: Library) -> APIRouter:
         "/api/documents",
         response_model=Added,
         status_code=201,
-        responses=_answers_with(400, 413, 422, 503),
+        responses=_answers_with(400, 409, 413, 422, 503),
     )
-    async def add_documents(files: list[UploadFile]) -> Any:
+    async def add_documents(files: Annotated[list[UploadFile], File(min_length=1)]) -> Any:
         """Add files; what cannot be read is listed in `failed`, and is an error if nothing can."""
         if len(files) > library.limits.files:
             raise InputError(
@@ -288,7 +302,7 @@ def _documents(library: Library) -> APIRouter:
         brought = await library.add(uploads)
         if not brought.documents:
             reasons = "; ".join(f"{name} {reason}" for name, reason in brought.failed)
-            raise HTTPException(422, f"nothing was added: {reasons}")
+            raise LoadError(f"nothing was added: {reasons}")
         return {
             "documents": [render.summary_json(summary) for summary in brought.documents],
             "failed": [{"name": name, "reason": reason} for name, reason in brought.failed],
@@ -358,9 +372,7 @@ def _answer_errors(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def other(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        code = {404: "not_found", 405: "method_not_allowed", 422: "unreadable"}.get(
-            error.status_code, "bad_request"
-        )
+        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
         return problem(
             error.status_code, code, str(error.detail), request.scope, dict(error.headers or {})
         )

@@ -4,11 +4,10 @@ import re
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from corpus.errors import InputError
 from qa.access import Access, Guard
@@ -21,8 +20,9 @@ __all__ = ["application", "bound", "serve"]
 
 _BODY_BYTES = 8 * 2**20
 """Of every request but an upload; the page sends its conversation along."""
-_OPEN = re.compile(
-    r"/(?:$|api/|page\.css$|docs$|openapi\.json$|mcp$|assets/|static/|svelte/|theme\.css$|favicon\.ico$"
+_API = re.compile(r"/(?:api/|docs$|openapi\.json$|mcp$)")
+_PAGE = re.compile(
+    r"/(?:$|page\.css$|assets/|static/|svelte/|theme\.css$|favicon\.ico$"
     r"|manifest\.json$|config$"
     r"|gradio_api/(?:queue/(?:join|data)$|heartbeat/|startup-events$|theme\.css$|info$))"
 )
@@ -33,23 +33,28 @@ _GRACE_SECONDS = 3
 
 def application(library: Library, access: Access) -> ASGIApp:
     """The whole server as one ASGI application, guarded."""
-    app = rest(library)
+    api = rest(library)
     routes, manager = tools(library, "/mcp")
-    app.router.routes.extend(routes)
-    outer = app.router.lifespan_context
+    api.router.routes.extend(routes)
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[Any]:
-        async with outer(app) as state, manager.run():
-            yield state
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with manager.run():
+            yield
 
-    app.router.lifespan_context = lifespan
-    mount(app, library)
+    page = FastAPI(openapi_url=None, lifespan=lifespan)
+    mount(page, library)
+
+    async def either(scope: Scope, receive: Receive, send: Send) -> None:
+        # Side by side and not one in the other: Gradio has an answer to every path.
+        is_api = scope["type"] == "http" and _API.match(scope["path"])
+        await (api if is_api else page)(scope, receive, send)
+
     uploads = library.limits.request_bytes
     return Guard(
-        app,
+        either,
         access,
-        is_open=lambda path: _OPEN.match(path) is not None,
+        is_open=lambda path: bool(_API.match(path) or _PAGE.match(path)),
         most_bytes=lambda path: uploads if path == "/api/documents" else _BODY_BYTES,
     )
 

@@ -293,7 +293,8 @@ def test_feedback_becomes_gold(visitor: Visitor, server: Server) -> None:
 
 
 def test_marked_words_are_told_in_code_points(visitor: Visitor, server: Server) -> None:
-    text = "\ufeffThe \U0001f40b keeper \U0001f1f8\U0001f1ea of Ulm\u202e was \x07 e\u0301mile Ravn.\r\n"
+    text = "\ufeffThe \U0001f40b keeper \U0001f1f8\U0001f1ea of Ulm\u202e was \x07 e\u0301"
+    text += "mile Ravn.\r\n"
     document = server.upload(("points.txt", text.encode()))[2]["documents"][0]
     turn = visitor.ask("Who was the keeper of Ulm?")
     turn.locator(".cite", has_text="points.txt").first.click()

@@ -88,7 +88,7 @@ def test_the_same_name_twice_keeps_both_and_the_same_file_once(server: Server) -
 
 def test_a_file_that_no_loader_reads_is_named_with_the_reason(server: Server) -> None:
     status, _, problem = server.upload(("broken.pdf", b"%PDF-1.7 nothing of the kind"))
-    assert status == 422
+    assert (status, problem["code"]) == (409, "unreadable")
     assert "broken.pdf" in problem["error"]
     assert not list((server.folder / "uploads").glob("*broken*"))
 
@@ -156,7 +156,8 @@ def test_a_slow_upload_blocks_nobody(server: Server) -> None:
         slow.sendall(
             b"POST /api/documents HTTP/1.1\r\nHost: "
             + f"{host}:{port}".encode()
-            + b"\r\nContent-Type: multipart/form-data; boundary=x\r\nContent-Length: 1000000\r\n\r\n"
+            + b"\r\nContent-Type: multipart/form-data; boundary=x"
+            + b"\r\nContent-Length: 1000000\r\n\r\n"
             + b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.txt"\r\n\r\nslow'
         )
         assert server.ask("How many defectors went public?")["answers"][0]["text"] == "58"
@@ -210,7 +211,8 @@ def test_the_page_itself_may_ask(server: Server) -> None:
     "path",
     [
         "/gradio_api/upload", "/gradio_api/file=/etc/passwd", "/gradio_api/proxy=http://a.b/",
-        "/gradio_api/runs", "/gradio_api/run-history/records", "/monitoring", "/gradio_api/vibe-code",
+        "/gradio_api/runs", "/gradio_api/run-history/records", "/monitoring",
+        "/gradio_api/vibe-code",
         "/gradio_api/file/etc/passwd", "/login", "/gradio_api/run/predict", "/gradio_api/stream/x",
         "/gradio_api/process_recording", "/gradio_api/deep_link", "/gradio_api/token", "/redoc",
     ],
