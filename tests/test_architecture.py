@@ -10,25 +10,30 @@ ROOT = Path(__file__).parent.parent
 ROOMS = {
     "corpus": [
         "errors", "records", "cores", "extract", "blocks", "text", "html", "pdf", "word", "tables",
-        "load", "sandbox", "scan", "split", "generations", "database", "checkup", "store", "writer",
+        "load", "page_view", "sandbox", "scan", "split", "generations", "database", "checkup", "store", "writer",
     ],
     "embeddings": [
         "onnx_export", "runtime", "encoder", "vectors", "lexical", "search", "build", "follow",
     ],
     "qa": [
         "answers", "gold", "settings", "spans", "reader", "calibration", "indexing",
-        "model_list", "doctor", "pipeline", "render", "verify", "train",
+        "model_list", "doctor", "pipeline", "render", "verify", "train", "examples", "followup",
+        "conversation", "feedback", "uploads", "library", "access", "reference", "markup",
     ],
     "eval": ["run", "fit"],
 }  # fmt: skip
 FLOORS = list(ROOMS)
-FACES = {"qa.cli"}
+FACES = {"qa.cli", "qa.server", "qa.rest", "qa.tools", "qa.ui"}
+"""They may import anything, also each other; nothing else imports them."""
 ORDER = [f"{floor}.{room}" for floor in FLOORS for room in ROOMS[floor]]
 ONLY = {
     "faiss": "embeddings/vectors.py",
     "tantivy": "embeddings/lexical.py",
     "pypdfium2": "corpus/pdf.py",
     "trafilatura": "corpus/html.py",
+    "gradio": "qa/ui.py",
+    "mcp": "qa/tools.py",
+    "uvicorn": "qa/server.py",
 }
 MODULES = sorted(path for floor in FLOORS for path in (ROOT / floor).glob("*.py"))
 
@@ -57,7 +62,7 @@ def test_every_room_is_on_the_plan() -> None:
 def test_imports_go_down(path: Path) -> None:
     name = name_of(path)
     for imported in imports(path):
-        assert imported not in FACES, f"{name} imports the face {imported}"
+        assert name in FACES or imported not in FACES, f"{name} imports the face {imported}"
         if imported in ORDER and name in ORDER:
             assert ORDER.index(imported) < ORDER.index(name), f"{name} imports {imported}"
 
