@@ -1,4 +1,4 @@
-"""Make the README's picture of the page, from the sample documents: python tests/make_picture.py."""
+"""Make the README's picture of the page, from the sample: python tests/make_picture.py."""
 
 import os
 from pathlib import Path
