@@ -72,9 +72,13 @@ const onChange = (selector, react) => {
 const still = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
 const bring = (element, block) => element?.scrollIntoView({ block, behavior: still ? "auto" : "smooth" });
 let shown = "";
+let drawn = "";
 onChange("#source", (source) => {
   const section = find("section", source);
-  if (!section) return;
+  const before = drawn;
+  drawn = section?.outerHTML ?? "";
+  // Gradio draws also what has not changed.
+  if (!section || drawn === before) return;
   if (!narrow() || page.dataset.sheet) page.dataset.panel = "source";
   const image = find("img", source);
   const place = find(".box, #cited", source);
