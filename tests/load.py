@@ -1,4 +1,4 @@
-"""How a server bears many at once: python tests/load.py URL [CLIENTS] [SECONDS]. Ratios alone count."""
+"""How a server bears many at once, in ratios: python tests/load.py URL [CLIENTS] [SECONDS]."""
 
 import json
 import statistics
