@@ -259,7 +259,7 @@ def test_upload_ask_and_remove(visitor: Visitor, server: Server, tmp_path: Path)
     # The browser itself notes that an upload was refused.
     visitor.faults = [fault for fault in visitor.faults if "409" not in fault]
     # What cited it says that it is gone.
-    page.locator(".turn .cite").last.click()
+    page.locator(".turn .cite").first.click()
     page.wait_for_selector("#source .trouble")
     assert "no document" in page.inner_text("#source .trouble")
 
