@@ -2,7 +2,8 @@
 
     CitespanError
     ├── InputError        what was asked for does not exist or cannot be used
-    │   └── GoldError     a gold question is malformed
+    │   ├── GoldError     a gold question is malformed
+    │   └── UnknownDocumentError  no document of the index has this id
     ├── LoadError         one document cannot be read; the others go on
     ├── RootError         a root is missing, unreadable or suddenly empty; nothing was deleted
     ├── ModelError        a model folder is incomplete or altered
@@ -29,6 +30,10 @@ class InputError(CitespanError):
 
 class GoldError(InputError):
     """A gold question does not say what it must; the message names the file and the question."""
+
+
+class UnknownDocumentError(InputError):
+    """No document of the index has the id that was asked for."""
 
 
 class LoadError(CitespanError):

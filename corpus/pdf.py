@@ -7,6 +7,7 @@ the page's content. Forms, annotations and text within images are not read.
 
 import cmath
 import ctypes
+import io
 import re
 import statistics
 from bisect import bisect_left, bisect_right
@@ -22,7 +23,7 @@ from corpus.extract import Columns, Extract, Reading
 from corpus.records import Document
 from corpus.text import headline, stated_day, stated_title
 
-__all__ = ["Box", "boxes", "read_pdf"]
+__all__ = ["Box", "boxes", "page_image", "read_pdf"]
 
 _LOCK = Lock()
 """PDFium is not thread-safe."""
@@ -59,6 +60,8 @@ _FONT_CHANGE = 0.1
 _MAX_LISTED_PAGES = 8
 _IMAGE_DEPTH = 4
 """Scanners put a page's image into a form, and sometimes that into another."""
+_MOST_PIXELS = 16_000_000
+"""Of a page's image."""
 _DEVICE = 1 << 20
 """Pixels of the imaginary screen on which places are worked out: PDFium rounds to whole ones."""
 
@@ -151,6 +154,32 @@ def boxes(data: bytes, document: Document, start: int, end: int) -> list[Box]:
                 indices = placed.indices[max(0, start - page_start) : end - page_start]
                 found.extend(_lines(page, number, indices))
     return found
+
+
+def page_image(data: bytes, number: int, *, width: int) -> bytes:
+    """The page as a PNG image, as it is displayed.
+
+    Args:
+        data: the file's bytes.
+        number: the page, from 1.
+        width: of the image, in pixels; a page that would then be very tall gets a narrower one.
+
+    Raises:
+        LoadError: there is no such page, or it cannot be drawn.
+    """
+    with _opened(data) as pdf:
+        if not 1 <= number <= len(pdf):
+            raise LoadError(f"has no page {number}: its pages are 1 to {len(pdf)}")
+        with _page(pdf, number - 1) as page:
+            across, down = page.get_size()
+            if across <= 0 or down <= 0:
+                raise LoadError(f"has a page {number} without a size")
+            # A page may say that it is a mile long.
+            scale = min(width / across, (_MOST_PIXELS / (across * down)) ** 0.5)
+            image = page.render(scale=scale, may_draw_forms=False).to_pil()
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    return stream.getvalue()
 
 
 @contextmanager

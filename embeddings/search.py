@@ -67,6 +67,11 @@ class Search:
             dense_weight,
         )
 
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder of the questions."""
+        return self._encoder
+
     def search(self, question: str, k: int, documents: Sequence[str] | None = None) -> list[Hit]:
         """The `k` best passages for the question, best first; fewer where there are fewer.
 

@@ -331,33 +331,66 @@ def why(
         typer.echo(walk.as_text(explanation))
 
 
+@app.command()
+def chat(
+    index: Index = None,
+    docs: Docs = None,
+    sample: Sample = False,
+    models: Models = None,
+    host: Annotated[
+        str, typer.Option(help="The address to listen on; others than 127.0.0.1 ask for a token.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")
+    ] = 7860,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            envvar="CITESPAN_TOKEN", show_envvar=False, help="Visitors must show this token."
+        ),
+    ] = None,
+    no_auth: Annotated[
+        bool, typer.Option("--no-auth", help="Let everybody in who can reach the address.")
+    ] = False,
+) -> None:
+    """Serve the chat page, the REST interface and the MCP tools.
+
+    Example: citespan chat --docs reports/
+    """
+    from qa.access import Access
+
+    Access.checked(host, port, token, no_auth=no_auth)  # Before anything that takes long.
+    from qa.server import bound, serve
+
+    with bound(host, port) as listening:
+        folder = _index_folder(index, docs, sample, models)
+        if documents := _documents(docs, sample):
+            changes = _index(folder, documents, models)
+            _print_failures(changes)
+            _require_success(changes, strict=False)
+
+        from qa.library import Library
+
+        port = listening.getsockname()[1]
+        access = Access.checked(host, port, token, no_auth=no_auth)
+        library = Library(folder, models=models)
+        shown = f"[{host}]" if ":" in host else host
+        typer.echo(f"Citespan is at http://{shown}:{port}/ - stop it with Ctrl-C", err=True)
+        serve(library, access, listening)
+
+
 @app.command("list")
 def list_(index: Index = None, as_json: Json = False) -> None:
     """List the documents in the index.
 
     Example: citespan list --json
     """
-    from qa.render import printable, short
+    from qa.render import printable, short, summary_json
 
     with _snapshot(index) as snapshot:
         summaries = snapshot.summaries()
     if as_json:
-        _print_json(
-            [
-                {
-                    "id": summary.id,
-                    "title": summary.title,
-                    "source": str(summary.source),
-                    "row": summary.row,
-                    "type": summary.kind,
-                    "date": summary.date,
-                    "pages": summary.pages,
-                    "passages": summary.passages,
-                    "indexed_at": summary.indexed_at,
-                }
-                for summary in summaries
-            ]
-        )
+        _print_json([summary_json(summary) for summary in summaries])
         return
     typer.echo(f"{'id':<16}  {'type':<8}  pages  passages  {'indexed':<16}  title (source)")
     for summary in summaries:
@@ -462,20 +495,9 @@ def show(
     with _snapshot(index) as snapshot:
         found = snapshot.document(snapshot.find(document))
     if as_json:
-        _print_json(
-            {
-                "id": found.id,
-                "title": found.title,
-                "source": str(found.source),
-                "row": found.row,
-                "sha256": found.sha256,
-                "loader": found.loader,
-                "encoding": found.encoding,
-                "date": found.date,
-                "page_starts": found.page_starts,
-                "text": found.text,
-            }
-        )
+        from qa.render import document_json
+
+        _print_json(document_json(found))
     elif sys.stdout.isatty():
         from qa.render import harmless
 
@@ -541,7 +563,7 @@ def gold_add(
     Example: citespan gold add answer.json --to gold.jsonl --answer "58 defectors"
     """
     from corpus.store import Snapshot
-    from qa.feedback import add_gold
+    from qa.corrections import add_gold
     from qa.gold import row_as_json
     from qa.render import printable
 

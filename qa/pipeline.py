@@ -203,6 +203,7 @@ class Pipeline:
         read: int = 10,
         min_confidence: float | None = None,
         within: Sequence[str] = (),
+        search_for: str | None = None,
     ) -> Result:
         """What the documents say to the question.
 
@@ -213,6 +214,7 @@ class Pipeline:
             min_confidence: the threshold in [0, 1] instead of the fitted one.
             within: paths of files and folders, or what else names documents; these alone
                 are asked. Empty means all.
+            search_for: what to search for instead of the question, which then is only read.
 
         Raises:
             InputError: the question is blank, a number makes no sense, or a name fits nothing.
@@ -220,7 +222,7 @@ class Pipeline:
         question = _checked(question, answers, read, min_confidence)
         documents = sorted({id_ for name in within for id_ in self._snapshot.find_all(name)})
         started = time.perf_counter()
-        hits = self._search.search(question, read, documents if within else None)
+        hits = self._search.search(search_for or question, read, documents if within else None)
         searched = time.perf_counter()
         spans = self.spans(question, hits)
         found = self._answers(question, spans)[:answers]
@@ -276,6 +278,20 @@ class Pipeline:
     def search(self, question: str, k: int) -> list[Hit]:
         """The `k` best passages, as `ask` finds them."""
         return self._search.search(_checked(question, 1, k, None), k)
+
+    def renewed(self) -> Self:
+        """The pipeline over the same index as it is now, with the models that are loaded."""
+        snapshot = Snapshot.open(self._snapshot.folder)
+        try:
+            recipe, encoder = self._snapshot.recipe, self._search.encoder
+            snapshot.require_models(encoder=recipe.encoder, reader=recipe.reader)
+            search = Search.open(snapshot, encoder)
+            kept = snapshot.calibration
+            calibration = Calibration.loads(kept, "the index") if kept else self._calibration
+            return type(self)(snapshot, search, self._reader, calibration)
+        except BaseException:
+            snapshot.close()
+            raise
 
     def close(self) -> None:
         """Let go of the index."""

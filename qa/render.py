@@ -6,9 +6,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from corpus.database import DocumentSummary
+from corpus.records import Document
 from qa.pipeline import Answer, Citation, Result
 
-__all__ = ["as_json", "as_text", "harmless", "printable", "short"]
+__all__ = [
+    "as_json",
+    "as_text",
+    "document_json",
+    "harmless",
+    "printable",
+    "short",
+    "summary_json",
+]
 
 _BOLD, _DIM, _MARK, _PLAIN = "\033[1m", "\033[2m", "\033[1;7m", "\033[0m"
 _NEAREST = 3
@@ -52,6 +62,37 @@ def as_json(result: Result) -> dict[str, Any]:
         ],
         "seconds": asdict(result.seconds),
         "index": asdict(result.index),
+    }
+
+
+def summary_json(summary: DocumentSummary) -> dict[str, Any]:
+    """The document as `citespan list --json` prints it."""
+    return {
+        "id": summary.id,
+        "title": summary.title,
+        "source": str(summary.source),
+        "row": summary.row,
+        "type": summary.kind,
+        "date": summary.date,
+        "pages": summary.pages,
+        "passages": summary.passages,
+        "indexed_at": summary.indexed_at,
+    }
+
+
+def document_json(document: Document) -> dict[str, Any]:
+    """The document with its text as `citespan show --json` prints it."""
+    return {
+        "id": document.id,
+        "title": document.title,
+        "source": str(document.source),
+        "row": document.row,
+        "sha256": document.sha256,
+        "loader": document.loader,
+        "encoding": document.encoding,
+        "date": document.date,
+        "page_starts": list(document.page_starts),
+        "text": document.text,
     }
 
 

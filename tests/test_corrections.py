@@ -9,7 +9,7 @@ from conftest import citespan
 
 from corpus.errors import CitespanError
 from corpus.store import Snapshot
-from qa.feedback import add_gold, locate, rows_of
+from qa.corrections import add_gold, locate, rows_of
 from qa.gold import read_rows
 
 QUESTION = "How many defectors went public?"

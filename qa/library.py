@@ -1,0 +1,317 @@
+"""The open index of a server: asked by many at once, and brought up to date under them.
+
+One pipeline serves everybody. When a new generation is published, by an upload
+here or by `citespan index` elsewhere, the next question is asked of a new one
+with the same models, and the old one is closed when its last user is done.
+"""
+
+import shlex
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import BinaryIO
+
+import anyio
+import anyio.to_thread
+
+from corpus.cores import cores
+from corpus.database import Database, DocumentSummary, connect
+from corpus.errors import InputError, LoadError, NoIndexError, UnknownDocumentError
+from corpus.records import Document
+from embeddings.follow import Changes
+from qa.examples import examples
+from qa.indexing import index_files, remove_files
+from qa.pipeline import Pipeline, Result
+from qa.uploads import UPLOADS, UploadLimits, store
+
+__all__ = ["Library", "Upload", "Uploaded"]
+
+_LOOK_SECONDS = 1.0
+"""How often it is looked whether another process has changed the index."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A file that a visitor brings."""
+
+    name: str
+    stream: BinaryIO
+
+
+@dataclass(frozen=True, slots=True)
+class Uploaded:
+    """What came of some uploads."""
+
+    documents: tuple[DocumentSummary, ...]
+    """The documents in the files that are now in the index."""
+    failed: tuple[tuple[str, str], ...]
+    """Names of the other files, as the visitor gave them, and why they are not."""
+
+
+class _Lent:
+    """A pipeline and how many use it; it is closed when it is retired and nobody does."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self.pipeline = pipeline
+        self.generation = pipeline.snapshot.generation
+        self.users = 0
+        self.retired = False
+
+
+class Library:
+    """An index for as long as a server runs; also one that is empty yet."""
+
+    def __init__(
+        self, folder: Path, *, models: str | None = None, limits: UploadLimits | None = None
+    ) -> None:
+        """The library over the index in the folder.
+
+        Raises:
+            DamagedIndexError: a part of the index is broken.
+            RecipeError: it was made with other models.
+        """
+        self.folder = folder.absolute()
+        self.limits = limits or UploadLimits()
+        self._models = models
+        self._lock = Lock()
+        self._renewing = Lock()
+        self._looked = -_LOOK_SECONDS
+        self._current: _Lent | None = None
+        self._asking = anyio.CapacityLimiter(cores())
+        self._indexing = anyio.Lock()
+        self._brought = self._indexed = 0
+        self._changes = Changes()
+        self._examples: tuple[int, tuple[str, ...]] = (-1, ())
+        self._finding_examples = anyio.Lock()
+        for leftover in self.uploads.glob(".incoming-*"):
+            leftover.unlink()
+        self._renew()
+
+    @property
+    def uploads(self) -> Path:
+        """The folder that uploads are kept in, which is a root of the index."""
+        return self.folder / UPLOADS
+
+    @contextmanager
+    def pipeline(self) -> Iterator[Pipeline]:
+        """The pipeline over the index as it is now, which stays open until it is given back.
+
+        Raises:
+            NoIndexError: nothing has been indexed yet.
+        """
+        if time.monotonic() - self._looked > _LOOK_SECONDS:
+            self._renew()
+        with self._lock:
+            lent = self._current
+            if lent is None:
+                raise NoIndexError(
+                    "there are no documents yet; add some in the page, or with `citespan index"
+                    f" PATH --index {shlex.quote(str(self.folder))}`"
+                )
+            lent.users += 1
+        try:
+            yield lent.pipeline
+        finally:
+            with self._lock:
+                lent.users -= 1
+                done = lent.retired and not lent.users
+            if done:
+                lent.pipeline.close()
+
+    async def ask(
+        self,
+        question: str,
+        *,
+        answers: int = 5,
+        min_confidence: float | None = None,
+        search_for: str | None = None,
+    ) -> Result:
+        """What `Pipeline.ask` says; who came first is served first, a few at a time.
+
+        Raises:
+            InputError: the question is blank, or a number makes no sense.
+            NoIndexError: nothing has been indexed yet.
+        """
+
+        def ask() -> Result:
+            with self.pipeline() as pipeline:
+                return pipeline.ask(
+                    question,
+                    answers=answers,
+                    min_confidence=min_confidence,
+                    search_for=search_for,
+                )
+
+        return await anyio.to_thread.run_sync(ask, limiter=self._asking)
+
+    def documents(self) -> list[DocumentSummary]:
+        """Every document, by source and row; none where nothing has been indexed yet."""
+        with suppress(NoIndexError), self.pipeline() as pipeline:
+            return pipeline.snapshot.summaries()
+        return []
+
+    def document(self, id_: str) -> Document:
+        """The document with this id.
+
+        Raises:
+            UnknownDocumentError: there is none.
+        """
+        with suppress(NoIndexError), self.pipeline() as pipeline:
+            if pipeline.snapshot.rows("SELECT 1 FROM documents WHERE id = ?", [id_]):
+                return pipeline.snapshot.document(id_)
+        raise UnknownDocumentError(
+            f"no document {id_!r} in the index; GET /api/documents lists all"
+        )
+
+    @property
+    def generation(self) -> int:
+        """How many times the index has changed; 0 where there is none yet."""
+        with suppress(NoIndexError), self.pipeline():
+            assert self._current is not None
+            return self._current.generation
+        return 0
+
+    async def add(self, uploads: Sequence[Upload]) -> Uploaded:
+        """Keep the files, and bring the index in line with them; questions are answered meanwhile.
+
+        Files that came while others were being indexed are indexed together.
+
+        Raises:
+            IndexStateError: the index cannot be written.
+        """
+        placed: list[tuple[str, Path]] = []
+        failed: list[tuple[str, str]] = []
+        for upload in uploads:
+            try:
+                place = await anyio.to_thread.run_sync(
+                    store, upload.stream, upload.name, self.uploads, self.limits
+                )
+                placed.append((upload.name, place))
+            except LoadError as error:
+                failed.append((upload.name, str(error)))
+        if not placed:
+            return Uploaded((), tuple(failed))
+        changes = await self._follow_uploads()
+        reasons = {**changes.skipped, **changes.failed}
+        read = set(changes.added) | set(changes.changed)
+        for name, place in placed:
+            # Skipped in part is no failure, and what was there before is not read again.
+            if place in changes.failed or (place in changes.skipped and place not in read):
+                failed.append((name, reasons[place]))
+                place.unlink(missing_ok=True)
+        sources = {place for _, place in placed}
+        documents = await anyio.to_thread.run_sync(self.documents)
+        return Uploaded(tuple(d for d in documents if d.source in sources), tuple(failed))
+
+    async def remove(self, id_: str, *, whole_file: bool = False) -> Path:
+        """Take the document out of the index; the file that it was in comes back.
+
+        An uploaded file is deleted. Another one is left where it lies, and stays
+        out until it is indexed by name again.
+
+        Args:
+            id_: of the document.
+            whole_file: also where it is one row of a table; all its rows go.
+
+        Raises:
+            UnknownDocumentError: there is none.
+            InputError: it is a row of a table, and not the whole file was meant.
+        """
+        document = await anyio.to_thread.run_sync(self.document, id_)
+        source = document.source
+        if document.row is not None and not whole_file:
+            raise InputError(
+                f"{id_} is row {document.row} of {source}; a table is taken out whole:"
+                f" `citespan rm {shlex.quote(str(source))}`"
+            )
+        if source.is_relative_to(self.uploads):
+            source.unlink(missing_ok=True)
+            await self._follow_uploads()
+        else:
+            await self._change(lambda: remove_files(self.folder, [str(source)]))
+        return source
+
+    async def examples(self) -> tuple[str, ...]:
+        """Questions that the documents answer, made of their own words; found once a generation."""
+        async with self._finding_examples:
+            generation = await anyio.to_thread.run_sync(lambda: self.generation)
+            if self._examples[0] != generation:
+                found = await anyio.to_thread.run_sync(self._find_examples, limiter=self._asking)
+                self._examples = (generation, found)
+        return self._examples[1]
+
+    def close(self) -> None:
+        """Let go of the index."""
+        with self._lock:
+            lent, self._current = self._current, None
+        if lent is not None:
+            lent.pipeline.close()
+
+    def _find_examples(self) -> tuple[str, ...]:
+        with suppress(NoIndexError), self.pipeline() as pipeline:
+            return examples(pipeline)
+        return ()
+
+    async def _follow_uploads(self) -> Changes:
+        """Bring the index in line with the uploads as they are now, or later."""
+        self._brought += 1
+        ticket = self._brought
+        async with self._indexing:
+            # The lock is given in the order of the tickets: whoever's files an earlier run has
+            # read gets the changes of that very run.
+            if self._indexed < ticket:
+                covered = self._brought
+                self._changes = await self._run(
+                    lambda: index_files(
+                        self.folder,
+                        [self.uploads],
+                        models=self._models,
+                        max_bytes=self.limits.file_bytes,
+                        allow_empty=True,  # Nobody else's folder: empty is what was asked for.
+                    )
+                )
+                self._indexed = covered
+            return self._changes
+
+    async def _change(self, change: Callable[[], Changes]) -> Changes:
+        async with self._indexing:
+            return await self._run(change)
+
+    async def _run(self, change: Callable[[], Changes]) -> Changes:
+        changes = await anyio.to_thread.run_sync(change)
+        await anyio.to_thread.run_sync(self._renew)
+        return changes
+
+    def _renew(self) -> None:
+        """Open the generation that is current now, if another one is open."""
+        with self._renewing:
+            self._looked = time.monotonic()
+            generation = self._published()
+            with self._lock:
+                old = self._current
+            if generation == (old.generation if old else 0):
+                return
+            pipeline = (
+                old.pipeline.renewed() if old else Pipeline.open(self.folder, models=self._models)
+            )
+            with self._lock:
+                self._current = _Lent(pipeline)
+                if old:
+                    old.retired = True
+                    unused = not old.users
+            if old and unused:
+                old.pipeline.close()
+
+    def _published(self) -> int:
+        """The number of the generation that is current; 0 where there is none."""
+        try:
+            connection = connect(self.folder, read_only=True)
+        except NoIndexError:
+            return 0
+        try:
+            return Database(self.folder, connection).generation
+        finally:
+            connection.close()
