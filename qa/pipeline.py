@@ -220,7 +220,7 @@ class Pipeline:
             InputError: the question is blank, a number makes no sense, or a name fits nothing.
         """
         question = _checked(question, answers, read, min_confidence)
-        documents = sorted({id_ for name in within for id_ in self._snapshot.find_all(name)})
+        documents = self._snapshot.named(within)
         started = time.perf_counter()
         hits = self._search.search(search_for or question, read, documents if within else None)
         searched = time.perf_counter()

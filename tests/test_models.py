@@ -177,7 +177,7 @@ def altered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelSource:
     data[len(data) // 2] ^= 1
     (folder / "model.safetensors").write_bytes(data)
     changed = ModelSource(source.name, folder, source.sha256)
-    monkeypatch.setattr(settings, "_bundled_encoder", lambda: changed)
+    monkeypatch.setattr(settings, "_BUNDLED_ENCODER", folder)
     return changed
 
 
