@@ -43,6 +43,10 @@ def server(sample_index: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         yield running
 
 
+OPENED = "() => document.querySelector('#source section')?.dataset.request"
+"""Whether the source shows what was clicked, and not what an answer opened by itself."""
+
+
 class Visitor:
     """Somebody at the page, and what the page asked of the network."""
 
@@ -280,7 +284,7 @@ def test_feedback_becomes_gold(visitor: Visitor, server: Server) -> None:
     turn.get_by_text("What is right?").wait_for()
     assert row["id"] not in [kept["id"] for kept in gold(server)]
     turn.locator(".cite").first.click()
-    visitor.page.wait_for_selector("#source #cited")
+    visitor.page.wait_for_function(OPENED)
     visitor.select("Seventeen of the 58")
     visitor.page.get_by_role("button", name="Mark as the right answer").click()
     turn.get_by_text("Your words are noted").wait_for()
@@ -301,7 +305,8 @@ def test_marked_words_are_told_in_code_points(visitor: Visitor, server: Server) 
     document = server.upload(("points.txt", text.encode()))[2]["documents"][0]
     turn = visitor.ask("Who was the keeper of Ulm?")
     turn.locator(".cite", has_text="points.txt").first.click()
-    visitor.page.wait_for_selector(f'#source section[data-document="{document["id"]}"] .text')
+    visitor.page.wait_for_function(OPENED)
+    assert visitor.page.locator(f'#source section[data-document="{document["id"]}"]').count()
     visitor.select("mile Ravn")
     visitor.page.get_by_role("button", name="Mark as the right answer").click()
     turn.get_by_text("Your words are noted").wait_for()
