@@ -22,6 +22,7 @@ __all__ = [
     "documents",
     "download",
     "escaped",
+    "examples",
     "header",
     "source",
     "trouble",
@@ -87,7 +88,6 @@ def conversation(
     turns: Sequence[Turn],
     *,
     documents: int,
-    examples: Sequence[str] = (),
     pending: str | None = None,
 ) -> str:
     """The whole conversation, or how to begin one.
@@ -95,7 +95,6 @@ def conversation(
     Args:
         turns: from the first.
         documents: how many there are to ask.
-        examples: questions to begin with.
         pending: a question that is being asked now.
     """
     blocks = [_turn(turn, latest=turn is turns[-1] and not pending) for turn in turns]
@@ -106,11 +105,11 @@ def conversation(
             "</article>"
         )
     if not blocks:
-        return _beginning(documents, examples)
+        return _beginning(documents)
     return "".join(blocks)
 
 
-def _beginning(documents: int, examples: Sequence[str]) -> str:
+def _beginning(documents: int) -> str:
     if not documents:
         return (
             '<section class="beginning"><h1>No documents yet</h1>'
@@ -118,19 +117,21 @@ def _beginning(documents: int, examples: Sequence[str]) -> str:
             " read, here on this machine.</p>"
             f"{_button('choose', 'Add documents', 'strong')}</section>"
         )
-    tried = "".join(
-        f"<li>{_button('ask', escaped(question), 'example', question=question)}</li>"
-        for question in examples
-    )
-    offered = (
-        f'<h2>Questions that these documents answer</h2><ul class="examples">{tried}</ul>'
-        if tried
-        else ""
-    )
     return (
         '<section class="beginning"><h1>Ask your documents</h1><p>Every answer is a quote, with its'
-        f" place. Where the documents do not say, neither does this page.</p>{offered}</section>"
+        " place. Where the documents do not say, neither does this page.</p></section>"
     )
+
+
+def examples(questions: Sequence[str]) -> str:
+    """Questions to begin with; shown as long as none has been asked."""
+    if not questions:
+        return ""
+    tried = "".join(
+        f"<li>{_button('ask', escaped(question), 'example', question=question)}</li>"
+        for question in questions
+    )
+    return f'<h2>Questions that these documents answer</h2><ul class="examples">{tried}</ul>'
 
 
 def _turn(turn: Turn, *, latest: bool) -> str:
@@ -296,6 +297,8 @@ class Place:
     """Where the words stand on their pages."""
     trouble: str | None = None
     """Why there are no images."""
+    request: str = ""
+    """Which of the page's requests this answers."""
 
 
 def source(document: Document, place: Place) -> str:
@@ -306,7 +309,8 @@ def source(document: Document, place: Place) -> str:
     turn = f' data-turn="{_attribute(place.turn.id)}"' if place.turn else ""
     asked = f' data-question="{_attribute(place.turn.question)}"' if place.turn else ""
     return (
-        f'<section class="source" data-document="{document.id}"{turn}{asked}>'
+        f'<section class="source" data-document="{document.id}"{turn}{asked}'
+        f' data-request="{_attribute(place.request)}">'
         f"{_source_head(document, place, as_image)}{body}{_marker(place)}</section>"
     )
 

@@ -7,8 +7,10 @@ import anyio.to_thread
 from fastapi import APIRouter, FastAPI, File, Path, Request, Response, UploadFile
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, StrictFloat, StrictInt
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
+from starlette.types import Scope
 
 from corpus.errors import (
     CitespanError,
@@ -39,6 +41,7 @@ def _whole(value: Any) -> Any:
 
 
 _Whole = Annotated[int, Strict(), BeforeValidator(_whole)]
+_Share = Annotated[float, Strict(), Field(ge=0, le=1)]
 
 
 class _Model(BaseModel):
@@ -63,8 +66,8 @@ class Question(_Model):
         examples=["Who wrote the report?"],
     )
     answers: _Whole = Field(5, ge=1, le=MOST_ANSWERS, description="how many, at most")
-    min_confidence: StrictFloat | StrictInt | None = Field(
-        None, ge=0, le=1, description="answer from this confidence on, instead of the fitted one"
+    min_confidence: _Share | None = Field(
+        None, description="answer from this confidence on, instead of the fitted one"
     )
 
 
@@ -373,6 +376,18 @@ def _answer_errors(app: FastAPI) -> None:
     async def other(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
-        return problem(
-            error.status_code, code, str(error.detail), request.scope, dict(error.headers or {})
-        )
+        headers = dict(error.headers or {})
+        if error.status_code == 405:
+            # Starlette names the methods of one route only, where several share the path.
+            headers["allow"] = ", ".join(_methods(app, request.scope))
+        return problem(error.status_code, code, str(error.detail), request.scope, headers)
+
+
+def _methods(app: FastAPI, scope: Scope) -> list[str]:
+    """The methods that the path of the request has."""
+    return sorted(
+        method.upper()
+        for path, operations in app.openapi()["paths"].items()
+        if compile_path(path)[0].match(scope["path"])
+        for method in operations
+    )

@@ -133,6 +133,7 @@ class Page:
                     self._conversation = gr.HTML(
                         "", elem_id="conversation", js_on_load=script, apply_default_css=False
                     )
+                    self._examples = _html("examples")
                     with gr.Row(elem_id="asking"):
                         self._question = gr.Textbox(
                             placeholder=_PLACEHOLDER,
@@ -142,7 +143,6 @@ class Page:
                             lines=1,
                             max_lines=5,
                             max_length=10_000,
-                            autofocus=True,
                             elem_id="question",
                             scale=1,
                         )
@@ -164,6 +164,7 @@ class Page:
         everything = [
             self._question,
             self._conversation,
+            self._examples,
             self._kept,
             self._source,
             self._documents,
@@ -191,8 +192,7 @@ class Page:
         """The page as it was left, or with examples."""
         turns = restored(stored)
         yield {**await self._library_now(), self._conversation: await self._talk(turns)}
-        if not turns:
-            yield {self._conversation: await self._begun()}
+        yield await self._beginnings()
 
     async def _asked(self, question: str, stored: Any) -> AsyncIterator[Changed]:
         """Ask what stands in the box."""
@@ -241,10 +241,12 @@ class Page:
 
     async def _open(self, turns: list[Turn], data: _Data) -> AsyncIterator[Changed]:
         position = int(data["answer"]), int(data["citation"])
-        yield {self._source: await self._cited(_named(turns, data), position, data.get("view"))}
+        turn = _named(turns, data)
+        yield {self._source: await self._cited(turn, position, data)}
 
     async def _show(self, _: list[Turn], data: _Data) -> AsyncIterator[Changed]:
-        place = markup.Place(int(data["start"]), int(data["end"]))
+        request = str(data.get("request", ""))
+        place = markup.Place(int(data["start"]), int(data["end"]), request=request)
         yield {self._source: markup.source(await self._document(data["document"]), place)}
 
     async def _judge(self, turns: list[Turn], data: _Data) -> AsyncIterator[Changed]:
@@ -258,16 +260,18 @@ class Page:
     async def _refresh(self, turns: list[Turn], _: _Data) -> AsyncIterator[Changed]:
         yield await self._library_now()
         if not turns:
-            yield {self._conversation: await self._begun()}
+            yield {self._conversation: await self._talk(turns)}
+        yield await self._beginnings()
 
     async def _export(self, turns: list[Turn], data: _Data) -> AsyncIterator[Changed]:
         yield {self._download: _exported(turns, str(data.get("format")))}
 
     async def _clear(self, _: list[Turn], __: _Data) -> AsyncIterator[Changed]:
-        yield {self._kept: [], self._conversation: await self._begun(), self._source: ""}
+        yield {self._kept: [], self._conversation: await self._talk([]), self._source: ""}
 
-    async def _begun(self) -> str:
-        return await self._talk([], examples=await self._library.examples())
+    async def _beginnings(self) -> Changed:
+        """Examples, which take a while to find: by then a first question may have been asked."""
+        return {self._examples: markup.examples(await self._library.examples())}
 
     async def _ask_now(self, asked: _Asked, turns: Sequence[Turn]) -> AsyncIterator[Changed]:
         """Show that the documents are read, then what they say, with its source opened."""
@@ -283,7 +287,7 @@ class Page:
             turns = [turn if each.id == asked.instead_of else each for each in turns]
         changed = await self._told(turns)
         if turn.answered:
-            changed[self._source] = await self._cited(turn, turn.citations[0], None)
+            changed[self._source] = await self._cited(turn, turn.citations[0], {})
         yield changed
 
     async def _answered(self, asked: _Asked) -> Turn:
@@ -303,11 +307,18 @@ class Page:
             follows=meant.follows,
         )
 
-    async def _cited(self, turn: Turn, position: tuple[int, int], view: str | None) -> str:
+    async def _cited(self, turn: Turn, position: tuple[int, int], data: _Data) -> str:
         """The source of one of the turn's citations, its place marked."""
         citation = turn.citation(*position)
         document = await self._document(citation.document)
-        place = markup.Place(citation.start, citation.end, turn, position, image=view != "text")
+        place = markup.Place(
+            citation.start,
+            citation.end,
+            turn,
+            position,
+            image=data.get("view") != "text",
+            request=str(data.get("request", "")),
+        )
         if document.text[citation.start : citation.end] != citation.quote:
             changed = "It has changed since it was quoted: the quote no longer stands there."
             place = replace(place, end=citation.start, trouble=changed)
@@ -355,13 +366,9 @@ class Page:
     async def _told(self, turns: Sequence[Turn]) -> Changed:
         return {self._kept: kept(turns), self._conversation: await self._talk(turns)}
 
-    async def _talk(
-        self, turns: Sequence[Turn], *, examples: Sequence[str] = (), pending: str | None = None
-    ) -> str:
+    async def _talk(self, turns: Sequence[Turn], *, pending: str | None = None) -> str:
         documents = await anyio.to_thread.run_sync(self._library.documents)
-        return markup.conversation(
-            turns, documents=len(documents), examples=examples, pending=pending
-        )
+        return markup.conversation(turns, documents=len(documents), pending=pending)
 
     async def _library_now(self) -> Changed:
         """What the page shows of the index."""

@@ -3,6 +3,13 @@
 (() => {
 
 const send = (name, data = {}) => trigger("act", { name, ...data });
+// Of what is asked for in quick succession the last is to be shown, whichever is answered last.
+let latest = null;
+const open = (name, data) => {
+  latest = { ...data, request: String(Number(latest?.request ?? 0) + 1) };
+  send(name, latest);
+  latest.name = name;
+};
 const find = (selector, within = document) => within.querySelector(selector);
 const page = find(".gradio-container");
 const narrow = () => window.matchMedia("(max-width: 60rem)").matches;
@@ -25,6 +32,9 @@ const close = () => {
   if (cameFrom?.isConnected) cameFrom.focus();
 };
 page.dataset.panel = "documents";
+const box = () => find("#question textarea, #question input");
+// Not by the box's own means: it would take the focus back whenever it is emptied.
+if (!narrow()) box()?.focus();
 
 const local = {
   documents: () => show("documents"),
@@ -59,6 +69,7 @@ document.addEventListener("click", (event) => {
   if (act === "open" || act === "show") {
     if (!button.closest("#aside")) cameFrom = button;
     show("source");
+    return open(act, data);
   }
   if (act === "remove") button.closest("li").setAttribute("aria-busy", "true");
   send(act, data);
@@ -79,6 +90,11 @@ onChange("#source", (source) => {
   drawn = section?.outerHTML ?? "";
   // Gradio draws also what has not changed.
   if (!section || drawn === before) return;
+  const { request } = section.dataset;
+  if (request && latest && Number(request) < Number(latest.request)) {
+    const { name, ...data } = latest;
+    return send(name, data);
+  }
   if (!narrow() || page.dataset.sheet) page.dataset.panel = "source";
   const image = find("img", source);
   const place = find(".box, #cited", source);
@@ -215,7 +231,7 @@ document.addEventListener("keydown", (event) => {
   if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.key === "/") {
     event.preventDefault();
-    find("#question textarea, #question input")?.focus();
+    box()?.focus();
   }
   const step = { ArrowRight: "1", ArrowLeft: "-1" }[event.key];
   if (step) find(`.step[data-step="${step}"]`)?.click();
