@@ -34,8 +34,11 @@ _CITATION_MARGIN = 6.0
 be cited: further down, the same words may stand there by chance. A judgement, not measured."""
 _SPANS_COMPARED = 60
 """Answers further down are never among those returned."""
-_CLOSE_CONFIDENCE = 0.5
-"""Of two answers that contradict each other the less sure is at least so many times as probable."""
+_LEAST_DISPUTED = 0.15
+"""The best answer's confidence from which it is said what contradicts it."""
+_RIVAL_MARGIN, _RIVAL_SEARCH, _RIVAL_GAP = 4.0, 0.6, 12.0
+"""A rival's own margin and search score are at least so high, and its ranking score is at most so
+much lower than the best. Chosen on one half of the sample's gold questions."""
 _WITH_TABLES = {"html", "docx"}
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _LINE_MARKUP = re.compile(r"(?:#{1,6}|>|\||[-*+])\s+")
@@ -425,26 +428,28 @@ def _pooled_score(group: Sequence[Span]) -> float:
 
 
 def _contradicting(answers: Sequence[Answer], question: str) -> tuple[Answer, ...]:
-    """The answers, each told which of the others it contradicts.
+    """The answers, the best and those that contradict it told of each other.
 
-    Answers from one document never do: it says both, and its author knew. Nor
-    does one that is much less sure, which more likely answers another question.
+    Answers from one document never do: it says both, and its author knew. Nor does
+    one whose own passage hardly answers the question: it is about something else.
     """
-    documents = [{citation.document for citation in answer.citations} for answer in answers]
-
-    def contradict(a: int, b: int) -> bool:
-        low, high = sorted((answers[a].confidence, answers[b].confidence))
-        return (
-            a != b
-            and low >= _CLOSE_CONFIDENCE * high
-            and not documents[a] & documents[b]
-            and relation(answers[a].text, answers[b].text, question) is Relation.INCOMPATIBLE
-        )
-
-    everyone = range(len(answers))
+    if not answers or answers[0].confidence < _LEAST_DISPUTED:
+        return tuple(answers)
+    best, *others = answers
+    cited = {citation.document for citation in best.citations}
+    against = [
+        number
+        for number, other in enumerate(others, 1)
+        if other.signals.margin >= _RIVAL_MARGIN
+        and other.signals.search >= _RIVAL_SEARCH
+        and other.score >= best.score - _RIVAL_GAP
+        and cited.isdisjoint(citation.document for citation in other.citations)
+        and relation(best.text, other.text, question) is Relation.INCOMPATIBLE
+    ]
+    told = {0: tuple(against), **dict.fromkeys(against, (0,))}
     return tuple(
-        replace(answers[a], disagrees_with=tuple(b for b in everyone if contradict(a, b)))
-        for a in everyone
+        replace(answer, disagrees_with=told.get(number, ()))
+        for number, answer in enumerate(answers)
     )
 
 
