@@ -14,8 +14,9 @@ __all__ = ["Trial", "calibrate", "calibration", "trials"]
 
 _RIGHT_F1 = 0.5
 """An answer is right that shares at least so much with a gold answer."""
-_UNANSWERABLE_SHARE = 1 / 3
-"""Of the questions that the threshold is chosen for."""
+_USUAL_SHARE, _WARY_SHARE = 0.1, 1 / 3
+"""How many questions have no answer where the probability is to be true, and where the threshold
+is to be best."""
 _LEAST_TRIALS = 30
 
 
@@ -86,10 +87,9 @@ def trials(pipeline: Pipeline, gold: Sequence[Gold], *, read: int = 10) -> Itera
 def calibration(found: Sequence[Trial], *, target_precision: float | None = None) -> Calibration:
     """The calibration that fits these trials.
 
-    The probability is fitted to the questions as they were asked, the ones made
-    unanswerable among them. The threshold has the highest mean F1 where a third
-    of the questions has no answer, or, with a target, is the lowest at which
-    that share of the answers given is right.
+    The probability holds where one question in ten has no answer; the trials are
+    weighted so. The threshold has the highest mean F1 where a third has none, or,
+    with a target, is the lowest at which that share of the answers given is right.
 
     Raises:
         GoldError: there are too few trials, or no threshold reaches the target.
@@ -100,7 +100,11 @@ def calibration(found: Sequence[Trial], *, target_precision: float | None = None
             f"{len(found)} questions found an answer, {sum(right):.0f} of them a right one;"
             f" expected at least {_LEAST_TRIALS}, right and wrong ones; add gold questions"
         )
-    weights, intercept = fit([trial.signals for trial in found], right)
+    answerable = sum(trial.answerable for trial in found)
+    parts = {True: answerable, False: len(found) - answerable}
+    shares = {True: 1 - _USUAL_SHARE, False: _USUAL_SHARE} if all(parts.values()) else {}
+    weight = [shares.get(t.answerable, 1.0) * len(found) / parts[t.answerable] for t in found]
+    weights, intercept = fit([trial.signals for trial in found], right, weight)
     fitted = Calibration(weights, intercept, threshold=0.0)
     confidences = [fitted.confidence(trial.signals) for trial in found]
     if target_precision is None:
@@ -108,7 +112,7 @@ def calibration(found: Sequence[Trial], *, target_precision: float | None = None
             confidences,
             [trial.f1 for trial in found],
             [trial.answerable for trial in found],
-            unanswerable_share=_UNANSWERABLE_SHARE,
+            unanswerable_share=_WARY_SHARE,
         )
     else:
         threshold = precise_threshold(confidences, right, precision=target_precision)

@@ -102,7 +102,9 @@ UNFITTED = Calibration(Signals(0.25, 6.0, 0.25, 0.25), intercept=-8.5, threshold
 """For a reader that nobody has calibrated: near what was fitted for the bundled one, no more."""
 
 
-def fit(signals: Sequence[Signals], right: Sequence[float]) -> tuple[Signals, float]:
+def fit(
+    signals: Sequence[Signals], right: Sequence[float], weight: Sequence[float] | None = None
+) -> tuple[Signals, float]:
     """Weights and intercept that make the observed outcomes most likely.
 
     Newton's method on the log-likelihood, which is concave; a tiny ridge keeps
@@ -111,16 +113,18 @@ def fit(signals: Sequence[Signals], right: Sequence[float]) -> tuple[Signals, fl
     Args:
         signals: of the best answer to each question.
         right: how right each was, in [0, 1].
+        weight: how much each counts; alike by default.
     """
     rows = np.asarray([astuple(row) for row in signals], dtype=np.float64)
     x = np.column_stack([rows, np.ones(len(rows))])
     y = np.asarray(right, dtype=np.float64)
+    counts = np.ones(len(y)) if weight is None else np.asarray(weight, dtype=np.float64)
     weights = np.zeros(x.shape[1])
     ridge = 1e-6 * np.eye(x.shape[1])
     for _ in range(100):
         p = 0.5 + 0.5 * np.tanh(x @ weights / 2)
-        gradient = x.T @ (y - p) - ridge @ weights
-        hessian = (x * (p * (1 - p))[:, None]).T @ x + ridge
+        gradient = x.T @ (counts * (y - p)) - ridge @ weights
+        hessian = (x * (counts * p * (1 - p))[:, None]).T @ x + ridge
         step = np.linalg.solve(hessian, gradient)
         weights += step
         if np.abs(step).max() < 1e-10:

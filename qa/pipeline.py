@@ -20,7 +20,7 @@ from embeddings.encoder import open_encoder
 from embeddings.runtime import export
 from embeddings.search import Hit, Search
 from qa.calibration import Calibration, Signals
-from qa.pooling import Relation, pooled, relation
+from qa.pooling import Relation, is_exact, is_rough, pooled, relation
 from qa.reader import Reader
 from qa.settings import POOLING_TEMPERATURE, SEARCH_WEIGHT, model_pair
 from qa.spans import ScoredSpan
@@ -228,7 +228,7 @@ class Pipeline:
         hits = self._search.search(search_for or question, read, documents if within else None)
         searched = time.perf_counter()
         spans = self.spans(question, hits)
-        found = self._answers(question, spans)[:answers]
+        found = _exact_first(self._answers(question, spans), question)[:answers]
         ended = time.perf_counter()
         return Result(
             question=question,
@@ -427,29 +427,65 @@ def _pooled_score(group: Sequence[Span]) -> float:
     return best + POOLING_TEMPERATURE * math.log(relative)
 
 
+def _exact_first(answers: list[Answer], question: str) -> list[Answer]:
+    """The answers, an exact amount before a rough one of another document that covers it.
+
+    "Nearly five dozen" is no reason to doubt 58, but evidence for it: 58 is as
+    probable then, and says more.
+    """
+    if not answers or not is_rough(answers[0].text):
+        return answers
+    rough = answers[0]
+    for number, other in enumerate(answers[1:], 1):
+        if (
+            _answers_too(rough, other)
+            and is_exact(other.text)
+            and relation(rough.text, other.text, question) is Relation.COMPATIBLE
+        ):
+            exact = replace(
+                other, confidence=rough.confidence, score=rough.score, signals=rough.signals
+            )
+            return [exact, *answers[:number], *answers[number + 1 :]]
+    return answers
+
+
 def _contradicting(answers: Sequence[Answer], question: str) -> tuple[Answer, ...]:
     """The answers, the best and those that contradict it told of each other.
 
-    Answers from one document never do: it says both, and its author knew. Nor does
-    one whose own passage hardly answers the question: it is about something else.
+    Of one document's contradictions the best alone counts: it does not contradict itself.
     """
     if not answers or answers[0].confidence < _LEAST_DISPUTED:
         return tuple(answers)
-    best, *others = answers
-    cited = {citation.document for citation in best.citations}
-    against = [
-        number
-        for number, other in enumerate(others, 1)
-        if other.signals.margin >= _RIVAL_MARGIN
-        and other.signals.search >= _RIVAL_SEARCH
-        and other.score >= best.score - _RIVAL_GAP
-        and cited.isdisjoint(citation.document for citation in other.citations)
-        and relation(best.text, other.text, question) is Relation.INCOMPATIBLE
-    ]
+    best = answers[0]
+    against: list[int] = []
+    heard: set[str] = set()
+    for number, other in enumerate(answers[1:], 1):
+        documents = {citation.document for citation in other.citations}
+        if (
+            heard.isdisjoint(documents)
+            and _answers_too(best, other)
+            and relation(best.text, other.text, question) is Relation.INCOMPATIBLE
+        ):
+            against.append(number)
+            heard |= documents
     told = {0: tuple(against), **dict.fromkeys(against, (0,))}
     return tuple(
         replace(answer, disagrees_with=told.get(number, ()))
         for number, answer in enumerate(answers)
+    )
+
+
+def _answers_too(best: Answer, other: Answer) -> bool:
+    """Whether another document answers the question by itself, if less surely.
+
+    One document that says two things does so knowingly; and a passage that hardly
+    answers the question is about something else.
+    """
+    return (
+        other.signals.margin >= _RIVAL_MARGIN
+        and other.signals.search >= _RIVAL_SEARCH
+        and other.score >= best.score - _RIVAL_GAP
+        and {c.document for c in best.citations}.isdisjoint(c.document for c in other.citations)
     )
 
 

@@ -6,9 +6,9 @@ from enum import Enum
 from typing import TypeVar
 
 from qa.answers import same_answer_key
-from qa.values import Clock, Date, Name, Quantities, Quantity, Value, plain_words, value_of
+from qa.values import RANGE, Clock, Date, Name, Quantities, Quantity, Value, plain_words, value_of
 
-__all__ = ["Relation", "pooled", "relation"]
+__all__ = ["Relation", "is_exact", "is_rough", "pooled", "relation"]
 
 _CLOSE = 1e-9
 """Relative difference under which two amounts are equal."""
@@ -70,6 +70,30 @@ def pooled(items: Sequence[Item], texts: Sequence[str], question: str) -> list[l
         else:
             groups.append([number])
     return [[items[number] for number in group] for group in groups]
+
+
+def is_exact(text: str) -> bool:
+    """Whether the answer is one amount, said exactly.
+
+    >>> is_exact("58"), is_exact("nearly five dozen"), is_exact("Peter")
+    (True, False, False)
+    """
+    value = value_of(text)
+    return isinstance(value, Quantities) and len(value.parts) == 1 and not value.parts[0].hedge
+
+
+def is_rough(text: str) -> bool:
+    """Whether the answer is one amount, said roughly; a range is none.
+
+    >>> is_rough("58"), is_rough("nearly five dozen"), is_rough("3 to 5 percent")
+    (False, True, False)
+    """
+    value = value_of(text)
+    return (
+        isinstance(value, Quantities)
+        and len(value.parts) == 1
+        and value.parts[0].hedge not in ("", RANGE)
+    )
 
 
 def _of_values(a: Value, b: Value, *, asks_who: bool) -> Relation:

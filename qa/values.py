@@ -24,6 +24,7 @@ from qa.english import (
 )
 
 __all__ = [
+    "RANGE",
     "Clock",
     "Date",
     "Name",
@@ -97,6 +98,8 @@ class Words:
 
 Value: TypeAlias = Quantities | tuple[Date, ...] | Clock | Name | Words
 
+RANGE = "from to"
+"""The hedge of an amount that is said as two."""
 _MOST_WORDS = 10
 """In a longer answer the numbers are beside the point."""
 
@@ -262,7 +265,7 @@ def _amounts(text: str, hedged: Hedge) -> Iterator[Quantity]:
             between = text[match.end("number") : matches[number + 1].start("number")]
             if _RANGE_MIDDLE.fullmatch(between):
                 unit = after[0].unit if not amount.dimension else amount.unit
-                yield replace(after[0], low=amount.low * unit, hedge="from to", unit=unit)
+                yield replace(after[0], low=amount.low * unit, hedge=RANGE, unit=unit)
                 used = number + 2
                 continue
         yield amount

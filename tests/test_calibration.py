@@ -31,6 +31,17 @@ def test_fit_equals_scikit_learn() -> None:
     assert intercept == pytest.approx(model.intercept_[0], rel=1e-3)
 
 
+def test_weights_count_like_repeated_outcomes() -> None:
+    rng = np.random.default_rng(1)
+    signals = [Signals(*row) for row in rng.normal(size=(60, 4)).tolist()]
+    right = (rng.random(60) < 0.5).astype(float).tolist()
+    times = rng.integers(1, 4, 60).tolist()
+    repeated = [(s, r) for s, r, n in zip(signals, right, times, strict=True) for _ in range(n)]
+    weights, intercept = fit(signals, right, times)
+    again, same = fit([s for s, _ in repeated], [r for _, r in repeated])
+    assert [*astuple(weights), intercept] == pytest.approx([*astuple(again), same], rel=1e-4)
+
+
 def test_fit_takes_partly_right_answers_and_separable_data() -> None:
     weights, _ = fit([Signals(m, 0, 0, 0) for m in (0.0, 1.0, 2.0, 3.0)], [0.1, 0.3, 0.6, 0.9])
     assert weights.margin > 0

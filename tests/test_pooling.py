@@ -1,6 +1,7 @@
 """What two answers say of each other: laws over numbers, dates and names, and the sample's gold."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -9,7 +10,8 @@ from conftest import sample_gold
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qa.pipeline import Pipeline
+from qa.calibration import Signals
+from qa.pipeline import Answer, Citation, Pipeline, _contradicting, _exact_first
 from qa.pooling import Relation, pooled, relation
 from qa.values import value_of
 
@@ -182,6 +184,53 @@ def test_pooling_keeps_everything_once_and_in_order(texts: Sequence[str]) -> Non
     for group in groups:
         assert group == sorted(group)
         assert all(relation(texts[group[0]], texts[number]) is SAME for number in group)
+
+
+def answer(text: str, document: str, margin: float = 8.0, score: float = 14.0) -> Answer:
+    citation = Citation(
+        document=document, title="", source="", sha256="", start=0, end=len(text), page=None,
+        line=1, quote=text, sentence=text, sentence_start=0, passage=1,
+    )  # fmt: skip
+    signals = Signals.of(margin=margin, search=0.8, lead=0.0, support=0.0)
+    return Answer(text, 0.6, score, signals, (citation,))
+
+
+def told(*answers: Answer) -> list[tuple[int, ...]]:
+    return [a.disagrees_with for a in _contradicting(answers, "How many?")]
+
+
+def test_who_contradicts_whom() -> None:
+    assert told() == []
+    assert told(answer("58", "a"), answer("17", "b")) == [(1,), (0,)]
+    assert told(answer("58", "a"), answer("17", "a")) == [(), ()]
+    assert told(answer("58", "a"), answer("nearly five dozen", "b")) == [(), ()]
+    # A passage that hardly answers the question is about something else.
+    assert told(answer("58", "a"), answer("17", "b", margin=1.0)) == [(), ()]
+    assert told(answer("58", "a", score=40.0), answer("17", "b")) == [(), ()]
+    assert told(replace(answer("58", "a"), confidence=0.05), answer("17", "b")) == [(), ()]
+    # Of one document the best contradiction alone, and of others theirs.
+    four = [
+        answer(text, name) for text, name in (("58", "a"), ("17", "b"), ("24", "b"), ("9", "c"))
+    ]
+    assert told(*four) == [(1, 3), (0,), (), (0,)]
+
+
+def test_an_exact_amount_comes_before_a_rough_one_that_covers_it() -> None:
+    rough, exact = answer("nearly five dozen", "a", score=20.0), answer("58", "b", margin=5.0)
+    other = answer("17", "c")
+    first, *rest = _exact_first([rough, other, exact], "How many?")
+    assert (first.text, first.confidence, first.score) == ("58", rough.confidence, rough.score)
+    assert first.citations == exact.citations
+    assert rest == [rough, other]
+    for unmoved in (
+        [rough, other],
+        [exact, rough],
+        [rough, answer("58", "a")],
+        [rough, answer("58", "b", margin=1.0)],
+        [answer("55 to 60", "a"), exact],
+        [],
+    ):
+        assert _exact_first(unmoved, "How many?") == unmoved
 
 
 def test_disagreement_on_the_sample_documents(sample_index: Path) -> None:
