@@ -13,13 +13,16 @@ from corpus.errors import InputError, ModelError
 from embeddings import onnx_export, runtime
 from embeddings.encoder import OnnxEncoder, TorchEncoder, open_encoder
 from embeddings.runtime import ModelSource, TokenSequence, export
+from qa.reader import Reader
 from qa.settings import model_pair
 
 SMALL: dict[str, Any] = {
     "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64,
     "vocab_size": 30522, "max_position_embeddings": 128,
 }  # fmt: skip
-ARCHITECTURES = ["bert", "roberta", "electra", "distilbert", "deberta-v2", "mpnet"]
+ARCHITECTURES = [
+    "bert", "roberta", "electra", "distilbert", "deberta-v2", "mpnet", "xlm-roberta", "modernbert",
+]  # fmt: skip
 
 
 def save_tokenizer(folder: Path) -> None:
@@ -46,6 +49,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Any:
                 "hidden_dim": 64,
                 "vocab_size": 30522,
             }
+        if architecture == "modernbert":
+            options = {**SMALL, "pad_token_id": 0, "cls_token_id": 101, "sep_token_id": 102}
         config = AutoConfig.for_model(architecture, **options)
         AutoModelForQuestionAnswering.from_config(config).save_pretrained(folder)
         save_tokenizer(folder)
@@ -74,6 +79,8 @@ def test_readers_equal_torch_at_any_length(tiny: Any, architecture: str) -> None
             output = model(**inputs)
         np.testing.assert_allclose(starts, output.start_logits.numpy(), atol=1e-3)
         np.testing.assert_allclose(ends, output.end_logits.numpy(), atol=1e-3)
+    (spans,) = Reader(exported).read("Who came?", ["Ida Lund came on Monday."], n=3)
+    assert len(spans) == 3
 
 
 @pytest.fixture(scope="module")
