@@ -36,9 +36,11 @@ _SPANS_COMPARED = 60
 """Answers further down are never among those returned."""
 _LEAST_DISPUTED = 0.15
 """The best answer's confidence from which it is said what contradicts it."""
-_RIVAL_MARGIN, _RIVAL_SEARCH, _RIVAL_GAP = 4.0, 0.6, 12.0
-"""A rival's own margin and search score are at least so high, and its ranking score is at most so
-much lower than the best. Chosen on one half of the sample's gold questions."""
+_RIVAL_MARGIN, _RIVAL_SEARCH = 4.0, 0.6
+"""A rival's own margin and search score are at least so high."""
+_CERTAIN, _CHANCE = 0.93, 0.08
+"""What is so probable is contradicted only by what is at least so probable. All five were chosen on
+one half of the sample's gold questions."""
 _WITH_TABLES = {"html", "docx"}
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _LINE_MARKUP = re.compile(r"(?:#{1,6}|>|\||[-*+])\s+")
@@ -463,6 +465,7 @@ def _contradicting(answers: Sequence[Answer], question: str) -> tuple[Answer, ..
         documents = {citation.document for citation in other.citations}
         if (
             heard.isdisjoint(documents)
+            and (best.confidence < _CERTAIN or other.confidence >= _CHANCE)
             and _answers_too(best, other)
             and relation(best.text, other.text, question) is Relation.INCOMPATIBLE
         ):
@@ -484,7 +487,6 @@ def _answers_too(best: Answer, other: Answer) -> bool:
     return (
         other.signals.margin >= _RIVAL_MARGIN
         and other.signals.search >= _RIVAL_SEARCH
-        and other.score >= best.score - _RIVAL_GAP
         and {c.document for c in best.citations}.isdisjoint(c.document for c in other.citations)
     )
 
