@@ -294,7 +294,7 @@ def _fit(
         save_strategy="steps",
         save_steps=recipe.save_steps,
         save_total_limit=1,
-        logging_steps=20,
+        logging_steps=max(1, recipe.save_steps // 5),
         report_to="none",
         disable_tqdm=True,
     )

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from corpus.records import Document
 from qa import markup
+from qa.calibration import Signals
 from qa.conversation import Turn, as_markdown, export_json, in_words, kept, restored
 from qa.pipeline import Answer, Citation
 
@@ -34,6 +35,8 @@ PLAIN = {
     "html",
 }
 
+SIGNALS = Signals(5.0, 0.8, 2.0, 0.0)
+
 
 def document(text: str, **changed: object) -> Document:
     fields = {
@@ -50,7 +53,7 @@ def turn(text: str, start: int, end: int, **changed: object) -> Turn:
         end=end, page=None, line=1, quote=text[start:end], sentence=text, sentence_start=0,
         passage=1,
     )  # fmt: skip
-    answers = (Answer(text[start:end], 0.7, 1.0, (citation,)),)
+    answers = (Answer(text[start:end], 0.7, 1.0, SIGNALS, (citation,)),)
     fields = {"id": "t", "question": text, "asked_at": 0.0, "threshold": 0.3, "answers": answers}
     return Turn(**{**fields, **changed})  # type: ignore[arg-type]
 
@@ -137,8 +140,8 @@ def test_disagreeing_answers_stand_side_by_side() -> None:
 
     def shown(*against: int) -> str:
         answers = (
-            Answer(first.text, 0.7, 1.0, first.citations, against),
-            Answer(second.text, 0.5, 0.5, second.citations),
+            Answer(first.text, 0.7, 1.0, SIGNALS, first.citations, against),
+            Answer(second.text, 0.5, 0.5, SIGNALS, second.citations),
         )
         return markup.conversation(
             [turn("Ann came. Ben came.", 0, 3, answers=answers)], documents=1

@@ -128,6 +128,10 @@ def gold(server: Server) -> list[Any]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
+TWICE = "Which country do most deserters from Islamic State pass through on their way out?"
+"""Two documents answer it alike."""
+
+
 def test_ask_cite_and_open_the_source(visitor: Visitor) -> None:
     turn = visitor.ask("How many defectors went public?")
     assert turn.locator(".quote").first.inner_text() == "58"
@@ -161,7 +165,7 @@ def test_the_cited_words_are_scrolled_into_view(visitor: Visitor, server: Server
 
 
 def test_next_and_previous_citation(visitor: Visitor) -> None:
-    visitor.ask("How many defectors went public?")
+    visitor.ask(TWICE)
     page = visitor.page
     page.wait_for_selector("#source nav")
     first = page.inner_text("#source header")
@@ -403,7 +407,7 @@ def test_an_inline_handler_never_runs(visitor: Visitor) -> None:
 def test_by_keyboard_alone(visitor: Visitor) -> None:
     page = visitor.page
     page.locator("body").press("/")
-    page.keyboard.type("How many defectors went public?")
+    page.keyboard.type(TWICE)
     page.keyboard.press("Enter")
     page.wait_for_selector(".turn:not(.pending) .cite")
     page.locator(".turn .cite").first.focus()

@@ -163,7 +163,7 @@ def test_wrong_paragraphs_found_by_search_hold_no_answer(
         texts = found[path.name, question.id]
         assert 1 <= len(texts) == len(set(texts))
         # The search ranks what is asked about first.
-        assert sum(question.text.split()[-1][:-1] in text for text in texts) > len(texts) / 2
+        assert sum(question.text.split()[-1][:-1] in text for text in texts) >= len(texts) / 2
         wrong = training._without_answer(question, texts, rng)
         assert wrong is None or question.spans[0].text not in wrong
     assert training._without_answer(questions[0], [], rng) is None
@@ -213,7 +213,7 @@ def test_the_command(base: Path, tmp_path: Path) -> None:
     done = citespan(*arguments[:-1], tmp_path / "none", "--out", tmp_path / "out2")
     assert done.returncode == 1
     assert done.stderr.startswith("Error: ")
-    assert "none has no" in done.stderr
+    assert "no model lies there" in done.stderr
 
 
 @pytest.mark.parametrize("text", ["a.json@2", "a.json@0", "a.json@x"])
