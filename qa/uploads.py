@@ -74,7 +74,7 @@ def store(stream: BinaryIO, name: str, folder: Path, limits: UploadLimits) -> Pa
         partial.flush()
         if not size:
             raise LoadError("has no text: the file is empty")
-        kept = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
+        kept = sum(map(_size, folder.iterdir()))
         if kept > limits.total_bytes:  # What was just written counts too.
             raise LoadError(
                 f"does not fit: {limits.total_bytes / 2**30:.3g} GB were uploaded already;"
@@ -99,3 +99,11 @@ def _placed(partial: Path, target: Path, data: bytes) -> Path:
             place = target.with_stem(f"{target.stem}-{number}")
         else:
             return place
+
+
+def _size(file: Path) -> int:
+    """In bytes; nothing where it has just been moved or taken away by another upload."""
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0
