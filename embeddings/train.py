@@ -28,7 +28,7 @@ from sentence_transformers import (
 )
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 from torch.utils.data import BatchSampler
-from transformers import TrainerCallback
+from transformers import PrinterCallback, TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
 
 from corpus.errors import InputError, ModelError
@@ -306,6 +306,7 @@ def _fit(
         loss=MultipleNegativesRankingLoss(model, scale=recipe.scale),
         callbacks=[_Progress(report)],
     )
+    trainer.remove_callback(PrinterCallback)  # It prints to stdout, which is the result's alone.
     last = get_last_checkpoint(str(out / _CHECKPOINTS)) if (out / _CHECKPOINTS).is_dir() else None
     if last:
         report(f"resumed at step {Path(last).name.rpartition('-')[2]}")

@@ -98,7 +98,9 @@ PAIRS = [
 TINY = EncoderRecipe(epochs=2.0, learning_rate=3e-4, batch_size=12, group=3, save_steps=5)
 
 
-def test_a_run_learns_and_both_libraries_load_it(tmp_path: Path) -> None:
+def test_a_run_learns_and_both_libraries_load_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     from sentence_transformers import SentenceTransformer
 
     from embeddings.encoder import OnnxEncoder
@@ -108,6 +110,7 @@ def test_a_run_learns_and_both_libraries_load_it(tmp_path: Path) -> None:
     figures = train_encoder(PAIRS, [PAIRS], BASE, tmp_path / "out", TINY, report=lines.append)
     assert figures["recall1@1"] > figures["base_recall1@1"]
     assert any("loss" in line for line in lines)
+    assert capsys.readouterr().out == ""
     kept = json.loads((tmp_path / "out" / "training.json").read_text())
     assert kept["validation"] == figures
     assert not (tmp_path / "out" / "checkpoints").exists()
