@@ -357,8 +357,7 @@ def _epoch(
                     look_alikes = (found or {}).get((entry.path.name, question.id), [])
                     wrong = _without_answer(question, look_alikes, rng)
                 if wrong is None:
-                    paragraph_ = _wrong_paragraph(question, article, articles, rng)
-                    wrong = paragraph_.text if paragraph_ else None
+                    wrong = _wrong_paragraph(question, article, articles, rng)
                 if wrong is not None:
                     unanswerable = replace(question, spans=())
                     examples.extend(_examples(tokenizer, unanswerable, wrong, recipe, rng))
@@ -404,11 +403,8 @@ def _search(
                 for question in paragraph.questions:
                     keys.append((entry.path.name, question.id))
                     questions.append(question.text)
-    if file.exists():
-        kept = json.loads(file.read_text(encoding="utf-8"))
-        positions = kept["positions"] if kept["identity"] == identity else None
-    else:
-        positions = None
+    kept = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    positions = kept.get("positions") if kept.get("identity") == identity else None
     if positions is None:
         report(f"searching {len(texts)} paragraphs for {len(questions)} questions")
         positions = mine(encoder, questions, texts, k=_LOOK_ALIKES, dense_weight=DENSE_WEIGHT)
@@ -428,8 +424,8 @@ def _without_answer(question: Question, texts: Sequence[str], rng: random.Random
 
 def _wrong_paragraph(
     question: Question, article: Article, articles: Sequence[Article], rng: random.Random
-) -> Paragraph | None:
-    """A paragraph without any of the answers, alike in words to the question.
+) -> str | None:
+    """A paragraph's text without any of the answers, alike in words to the question.
 
     Of up to eight drawn from the same article, or from all where it has no
     other, the one that shares the most words: a reader that is asked about what
@@ -443,14 +439,14 @@ def _wrong_paragraph(
         else [rng.choice(rng.choice(articles).paragraphs) for _ in range(8)]
     )
     words = set(normalise(question.text).split())
-    best: tuple[int, Paragraph] | None = None
+    best: tuple[int, str] | None = None
     for paragraph in drawn:
         text = normalise(paragraph.text)
         if any(gold in text for gold in golds):
             continue
         shared = len(words.intersection(text.split()))
         if best is None or shared > best[0]:
-            best = (shared, paragraph)
+            best = (shared, paragraph.text)
     return best[1] if best else None
 
 
