@@ -519,19 +519,21 @@ def _parameter_groups(model: Any, weight_decay: float) -> list[dict[str, Any]]:
 
 def plain_tokenizer(base: Path) -> Any:
     """The tokenizer of the model in the folder; it neither truncates nor pads."""
-    backend = AutoTokenizer.from_pretrained(base).backend_tokenizer
-    backend.no_truncation()
-    backend.no_padding()
-    return backend
+    return _tokenizer(base).backend_tokenizer
+
+
+def _tokenizer(base: Path) -> Any:
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
+    return tokenizer
 
 
 def _base_model(base: Path, dropout: float) -> tuple[Any, Any]:
     """The model, with a fresh head where it has none, and its tokenizer, which cuts nothing."""
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    tokenizer = AutoTokenizer.from_pretrained(base)
-    tokenizer.backend_tokenizer.no_truncation()
-    tokenizer.backend_tokenizer.no_padding()
+    tokenizer = _tokenizer(base)
     config = AutoConfig.from_pretrained(base)
     for name in _DROPOUTS:
         if hasattr(config, name):

@@ -34,7 +34,6 @@ from qa.library import Library
 __all__ = ["mount"]
 
 _PAGE = Path(__file__).parent / "page"
-_SERIF = ["Charter", "Iowan Old Style", "Source Serif 4", "Georgia", "serif"]
 _SANS = ["ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "sans-serif"]
 _MONO = ["ui-monospace", "Menlo", "Consolas", "monospace"]
 _STYLE = "/page.css"
