@@ -617,6 +617,7 @@ def reader(
     warmup: Annotated[
         float, typer.Option(min=0, max=1, help="Share of the steps in which the rate rises.")
     ] = 0.05,
+    dropout: Annotated[float, typer.Option(min=0, max=0.9, help="Of hidden states.")] = 0.0,
     seed: int = 13,
     models: Models = None,
     as_json: Json = False,
@@ -640,6 +641,7 @@ def reader(
         averaged=averaged,
         final_rate=final_rate,
         warmup=warmup,
+        dropout=dropout,
         seed=seed,
     )
     sets = [TrainingSet.parse(text) for text in train]

@@ -97,8 +97,11 @@ def test_training_learns_and_the_pipeline_reads(base: Path, tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     "recipe",
-    [RECIPE, replace(RECIPE, averaged=0.6, final_rate=0.2, searched=0.7, negatives=0.8)],
-    ids=["plain", "averaged, searched"],
+    [
+        RECIPE,
+        replace(RECIPE, averaged=0.6, final_rate=0.2, searched=0.7, negatives=0.8, dropout=0.1),
+    ],
+    ids=["plain", "averaged, searched, dropout"],
 )
 def test_a_killed_run_resumes_to_the_same_weights(
     base: Path,
