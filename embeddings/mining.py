@@ -13,6 +13,8 @@ from embeddings.search import fuse
 __all__ = ["mine"]
 
 _DEPTH = 50
+_BLOCK = 128
+"""So many questions are compared with all passages at once."""
 
 
 def mine(
@@ -41,10 +43,11 @@ def mine(
         lexical = LexicalIndex.create(Path(folder) / "lexical")
         lexical.update([], enumerate(passages))
         found = []
-        for question, vector in zip(questions, asked, strict=True):
-            scores = vectors @ vector
-            nearest = np.argpartition(-scores, depth - 1)[:depth]
-            dense = sorted(((int(i), float(scores[i])) for i in nearest), key=lambda p: -p[1])
-            fused = fuse(dense, lexical.search(question, depth), dense_weight)
-            found.append([position for position, _ in fused[:k]])
+        for low in range(0, len(questions), _BLOCK):
+            scores = asked[low : low + _BLOCK] @ vectors.T
+            nearest = np.argpartition(-scores, depth - 1, axis=1)[:, :depth]
+            for question, row, positions in zip(questions[low:], scores, nearest, strict=False):
+                dense = sorted(((int(i), float(row[i])) for i in positions), key=lambda p: -p[1])
+                fused = fuse(dense, lexical.search(question, depth), dense_weight)
+                found.append([position for position, _ in fused[:k]])
     return found

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from corpus.records import ModelIdentity
 from embeddings.runtime import ExportedModel, TokenSequence
+from qa.settings import TOKEN_COST
 from qa.spans import ScoredSpan, best_spans, windows
 
 __all__ = ["Reader"]
@@ -48,9 +49,15 @@ class Reader:
         )
         found: list[dict[tuple[int, int], ScoredSpan]] = [{} for _ in texts]
         for (number, window), (starts, ends) in zip(parts, outputs, strict=True):
-            for span in best_spans(
-                starts[0], ends[0], window, max_answer_tokens=_MAX_ANSWER_TOKENS, n=n
-            ):
+            spans = best_spans(
+                starts[0],
+                ends[0],
+                window,
+                max_answer_tokens=_MAX_ANSWER_TOKENS,
+                n=n,
+                token_cost=TOKEN_COST,
+            )
+            for span in spans:
                 known = found[number].setdefault((span.start, span.end), span)
                 if span.margin > known.margin:
                     found[number][span.start, span.end] = span

@@ -34,9 +34,10 @@ class Window:
 class ScoredSpan:
     """A candidate answer: characters `start:end` of the passage.
 
-    `score` is the sum of its start and end logits, `null_score` the same sum at
-    the first token, which the reader was taught to choose when the window holds
-    no answer. Their difference compares across windows, passages and documents.
+    `score` is the sum of its start and end logits, less what its length costs;
+    `null_score` is the sum at the first token, which the reader was taught to choose
+    when the window holds no answer. Their difference compares across windows,
+    passages and documents.
     """
 
     start: int
@@ -95,6 +96,7 @@ def best_spans(
     *,
     max_answer_tokens: int,
     n: int,
+    token_cost: float = 0.0,
 ) -> list[ScoredSpan]:
     """The `n` highest-scoring spans of at most `max_answer_tokens` tokens of one window.
 
@@ -104,6 +106,7 @@ def best_spans(
         window: tells which tokens are the passage's; no span leaves them.
         max_answer_tokens: how many tokens a span may have.
         n: how many to return; fewer come back where the passage has fewer.
+        token_cost: what each token after a span's first takes from its score, in logits.
 
     Returns:
         Best first; equal scores in order of position, so that the order is total.
@@ -119,6 +122,7 @@ def best_spans(
     width = min(max_answer_tokens, tokens)
     padded = np.concatenate([ends, np.full(width - 1, -np.inf)])
     scores = starts[:, None] + np.lib.stride_tricks.sliding_window_view(padded, width)
+    scores -= token_cost * np.arange(width)
     flat = scores.ravel()
 
     # Everything that ties with the n-th best stays in, so that the sort below decides, not chance.

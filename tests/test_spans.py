@@ -19,13 +19,14 @@ def a_window(first: int, tokens: int, after: int = 1) -> Window:
 
 
 def brute_force(
-    starts: Any, ends: Any, window: Window, max_answer_tokens: int, n: int
+    starts: Any, ends: Any, window: Window, max_answer_tokens: int, n: int, token_cost: float
 ) -> list[ScoredSpan]:
     null = float(starts[0]) + float(ends[0])
     found = []
     for i in range(len(window.offsets)):
         for j in range(i, min(i + max_answer_tokens, len(window.offsets))):
             score = float(starts[window.first + i]) + float(ends[window.first + j])
+            score -= token_cost * (j - i)
             found.append((-score, i, j))
     return [
         ScoredSpan(int(window.offsets[i, 0]), int(window.offsets[j, 1]), -score, null)
@@ -34,9 +35,16 @@ def brute_force(
 
 
 @settings(deadline=None, max_examples=300)
-@given(st.integers(1, 12), st.integers(0, 14), st.integers(1, 20), st.integers(1, 40), st.data())
+@given(
+    st.integers(1, 12),
+    st.integers(0, 14),
+    st.integers(1, 20),
+    st.integers(1, 40),
+    st.sampled_from([0.0, 0.07, 1.0]),
+    st.data(),
+)
 def test_decoding_equals_brute_force(
-    first: int, tokens: int, max_answer: int, n: int, data: st.DataObject
+    first: int, tokens: int, max_answer: int, n: int, cost: float, data: st.DataObject
 ) -> None:
     window = a_window(first, tokens)
     length = len(window.input_ids)
@@ -46,8 +54,9 @@ def test_decoding_equals_brute_force(
         min_size=length, max_size=length,
     ).map(lambda values: np.array(values, dtype=np.float32))  # fmt: skip
     starts, ends = data.draw(logits), data.draw(logits)
-    expected = brute_force(starts, ends, window, max_answer, n)
-    assert best_spans(starts, ends, window, max_answer_tokens=max_answer, n=n) == expected
+    expected = brute_force(starts, ends, window, max_answer, n, cost)
+    found = best_spans(starts, ends, window, max_answer_tokens=max_answer, n=n, token_cost=cost)
+    assert found == expected
 
 
 def test_no_span_leaves_the_passage() -> None:
