@@ -1,17 +1,20 @@
 """Runs that were saved: compared with another, and held to what is asked of them."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from corpus.errors import InputError
 from eval.run import Outcome
 from eval.statistics import paired_test
 from eval.summary import METRICS, Run, means_at, record
 
-__all__ = ["compare", "failures", "read_run", "requirements"]
+__all__ = ["Asked", "compare", "failures", "read_run", "require_same", "requirements"]
+
+Asked: TypeAlias = Mapping[str, tuple[str, Sequence[str]]]
+"""By id, a question and its right answers."""
 
 
 def read_run(path: Path) -> Run:
@@ -40,29 +43,42 @@ def read_run(path: Path) -> Run:
 _NOTHING = Outcome("", "", (), "", None, 0.0, False, 0.0, 0.0, None, 0.0)
 
 
-def compare(run: Run, other: Run) -> dict[str, Any]:
-    """This run less the other: paired tests of every mean, and the questions that changed.
+def require_same(asked: Asked, other: Run) -> None:
+    """Make sure that the other run covers these questions and no more.
 
     Raises:
-        InputError: they do not cover the same questions, some of which are named.
+        InputError: it does not; some of the questions are named.
     """
-    mine = {question["id"]: question for question in run["questions"]}
-    theirs = {question["id"]: question for question in other["questions"]}
-    for these, those, whose in ((mine, theirs, "the other"), (theirs, mine, "this")):
+    theirs = _asked(other)
+    for these, those, whose in ((asked, theirs, "the other"), (theirs, asked, "this")):
         if missing := [id_ for id_ in these if id_ not in those]:
             shown = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")
             raise InputError(
                 f"{whose} run lacks {len(missing)} questions ({shown}); only runs over the same"
                 " questions can be compared: measure both with the same gold"
             )
-    for id_, question in mine.items():
-        old = theirs[id_]
-        if (question["question"], question["golds"]) != (old["question"], old["golds"]):
+    for id_, (question, golds) in asked.items():
+        old, old_golds = theirs[id_]
+        if (question, list(golds)) != (old, list(old_golds)):
             raise InputError(
-                f"question {id_!r} is not the same in both runs ({question['question']!r} and"
-                f" {old['question']!r}, or their answers differ); measure both with the same gold"
+                f"question {id_!r} is not the same in both runs ({question!r} and"
+                f" {old!r}, or their answers differ); measure both with the same gold"
             )
-    pairs = [(theirs[id_], question) for id_, question in mine.items()]
+
+
+def _asked(run: Run) -> Asked:
+    return {q["id"]: (q["question"], q["golds"]) for q in run["questions"]}
+
+
+def compare(run: Run, other: Run) -> dict[str, Any]:
+    """This run less the other: paired tests of every mean, and the questions that changed.
+
+    Raises:
+        InputError: they do not cover the same questions, some of which are named.
+    """
+    require_same(_asked(run), other)
+    theirs = {question["id"]: question for question in other["questions"]}
+    pairs = [(theirs[question["id"]], question) for question in run["questions"]]
     read = min(run["settings"]["read"], other["settings"]["read"])
     tests = {}
     for metric in means_at(read):

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from corpus.errors import GoldError, InputError
+from embeddings.encoder import open_encoder
 from embeddings.runtime import export
+from eval.compare import require_same
 from eval.gold import (
     Gold,
     index_beir,
@@ -17,6 +19,7 @@ from eval.gold import (
     read_beir,
     squad_contexts,
     unplaced,
+    wrong_contexts,
 )
 from eval.run import Outcome, contexts, measure, measure_reader, measure_retrieval
 from eval.summary import Run, run_json
@@ -44,7 +47,9 @@ def evaluate(
     dense_weight: float | None = None,
     distractors: Sequence[Path] = (),
     limit: int | None = None,
+    unanswerable: int = 0,
     models: str | None = None,
+    against: Run | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Run:
     """The run over these gold questions; see `eval.summary.run_json`.
@@ -57,16 +62,22 @@ def evaluate(
         dense_weight: as if the index had been made with it; None for its own.
         distractors: SQuAD files whose paragraphs join the gold's own documents.
         limit: only so many questions, the first ones.
+        unanswerable: so many questions more, each with a text that does not answer it.
         models: as in `--models`.
+        against: a run that this one is to be compared with.
         progress: receives a line now and then.
 
     Raises:
         GoldError: a question is malformed.
-        InputError: the options do not go together.
+        InputError: the options do not go together, or the other run covers other questions;
+            found before anything is measured.
     """
     if distractors and folder is not None:
         raise InputError("--distractors join the documents of SQuAD's own paragraphs; leave out"
                          " --index, --docs and --sample, or add them with --docs")  # fmt: skip
+    if unanswerable and (not reader_only or folder is not None or path.is_dir()):
+        raise InputError("--unanswerable gives the reader wrong paragraphs of a SQuAD file; use it"
+                         " with --reader-only, without --index, --docs and --sample")  # fmt: skip
     settings: dict[str, Any] = {
         "gold": str(path),
         "version": version("citespan"),
@@ -80,17 +91,10 @@ def evaluate(
                 f"{path} is a BEIR folder, which brings its documents and measures search alone;"
                 " leave out --index, --docs, --sample and --reader-only"
             )
-        return _retrieval(path, settings, read, dense_weight, limit, models, progress)
+        return _retrieval(path, settings, read, dense_weight, limit, models, against, progress)
     settings["gold_sha256"] = _sha256(path)
     if reader_only and folder is None:
-        if not is_squad(path):
-            raise GoldError(f"{path} has no texts of its own; name its documents with --docs")
-        pair = model_pair(models or "bundled")
-        reader = Reader(export(pair.reader, "reader"))
-        asked = squad_contexts(path)[:limit]
-        settings |= {"reader": pair.reader.name}
-        outcomes = list(_counted(measure_reader(reader, asked), len(asked), progress))
-        return run_json(outcomes, settings)
+        return _reading(path, settings, limit, unanswerable, models, against, progress)
 
     gold: list[Gold] | None = None
     if folder is None:
@@ -99,6 +103,8 @@ def evaluate(
         if gold is None:
             gold = unplaced(path) if is_squad(path) else place_rows(path, pipeline.snapshot)
         gold = gold[:limit]
+        asked = list(contexts(pipeline, gold)) if reader_only else []
+        _require_same([item for item, _ in asked] if reader_only else gold, against)
         recipe = pipeline.snapshot.recipe
         weight = recipe.dense_weight if dense_weight is None else dense_weight
         settings |= {
@@ -110,7 +116,6 @@ def evaluate(
             "threshold": pipeline.threshold,
         }
         if reader_only:
-            asked = list(contexts(pipeline, gold))
             settings["left_out"] = len(gold) - len(asked)
             if not asked:
                 raise GoldError(
@@ -131,9 +136,11 @@ def _retrieval(
     dense_weight: float | None,
     limit: int | None,
     models: str | None,
+    against: Run | None,
     progress: Callable[[str], None],
 ) -> Run:
     beir = read_beir(path, limit=limit)
+    _require_same([Gold(id_, beir.queries[id_], ()) for id_ in beir.relevance], against)
     index = index_beir(beir, models or "bundled", progress=progress)
     with Pipeline.open(index, models=models, dense_weight=dense_weight) as pipeline:
         recipe = pipeline.snapshot.recipe
@@ -141,6 +148,33 @@ def _retrieval(
         settings |= {"encoder": str(recipe.encoder), "dense_weight": weight}
         found = measure_retrieval(pipeline, beir, k=read)
         return run_json(list(_counted(found, len(beir.relevance), progress)), settings)
+
+
+def _reading(
+    path: Path,
+    settings: dict[str, Any],
+    limit: int | None,
+    unanswerable: int,
+    models: str | None,
+    against: Run | None,
+    progress: Callable[[str], None],
+) -> Run:
+    if not is_squad(path):
+        raise GoldError(f"{path} has no texts of its own; name its documents with --docs")
+    pair = model_pair(models or "bundled")
+    asked = squad_contexts(path)[:limit]
+    if unanswerable:
+        asked += wrong_contexts(path, asked, open_encoder(pair.encoder), unanswerable)
+    _require_same([item for item, _ in asked], against)
+    settings |= {"reader": pair.reader.name, "unanswerable": unanswerable}
+    reader = Reader(export(pair.reader, "reader"))
+    outcomes = list(_counted(measure_reader(reader, asked), len(asked), progress))
+    return run_json(outcomes, settings)
+
+
+def _require_same(asked: Sequence[Gold], against: Run | None) -> None:
+    if against is not None:
+        require_same({item.id: (item.question, item.golds) for item in asked}, against)
 
 
 def _counted(

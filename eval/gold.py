@@ -2,10 +2,11 @@
 
 import hashlib
 import json
+import random
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -15,10 +16,13 @@ from corpus.errors import GoldError
 from corpus.extract import Columns
 from corpus.records import document_id
 from corpus.store import Snapshot
+from embeddings.encoder import Encoder
+from embeddings.mining import mine
 from embeddings.runtime import user_cache
 from qa.answers import normalise
 from qa.gold import Article, GoldRow, Place, Question, packed_suffix, read_rows, read_squad
 from qa.indexing import MAX_FILE_BYTES, index_files
+from qa.settings import DENSE_WEIGHT
 
 __all__ = [
     "Beir",
@@ -33,9 +37,12 @@ __all__ = [
     "unplaced",
     "write_articles",
     "write_paragraphs",
+    "wrong_contexts",
 ]
 
 _SEPARATOR = "\n\n"
+_LOOK_ALIKES = 20
+"""Among so many of the best paragraphs one without the answer is looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +115,37 @@ def squad_contexts(path: Path) -> list[tuple[Gold, str]]:
         for paragraph in article.paragraphs
         for question in paragraph.questions
     ]
+
+
+def wrong_contexts(
+    path: Path, asked: Sequence[tuple[Gold, str]], encoder: Encoder, n: int, *, seed: int = 13
+) -> list[tuple[Gold, str]]:
+    """Questions that their text does not answer: what a reader is to say nothing to.
+
+    Each is one of the answerable questions, drawn at random, with the best paragraph
+    that search finds for it in the file in which none of its answers stands. Its id is
+    that of the question with "/wrong" behind it.
+
+    Raises:
+        GoldError: there are not so many.
+    """
+    texts = list(dict.fromkeys(text for _, text in squad_contexts(path)))
+    answerable = [item for item, _ in asked if item.golds]
+    drawn = random.Random(seed).sample(answerable, len(answerable))
+    made: list[tuple[Gold, str]] = []
+    found = mine(
+        encoder, [item.question for item in drawn], texts, k=_LOOK_ALIKES, dense_weight=DENSE_WEIGHT
+    )
+    for item, positions in zip(drawn, found, strict=True):
+        golds = [normalise(gold) for gold in item.golds]
+        wrong = next(
+            (texts[p] for p in positions if not any(g in normalise(texts[p]) for g in golds)), None
+        )
+        if wrong is not None and len(made) < n:
+            made.append((replace(item, id=f"{item.id}/wrong", golds=(), spans=()), wrong))
+    if len(made) < n:
+        raise GoldError(f"{path} allows {len(made)} questions with a wrong paragraph, not {n}")
+    return made
 
 
 def place_rows(path: Path, snapshot: Snapshot) -> list[Gold]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from eval.charts import curve, reliability_diagram, whisker
 from eval.metrics import reliability, risk_coverage
-from eval.summary import METRICS, Metric, Run, rightness
+from eval.summary import METRICS, Metric, Run, rightness, stage_in
 
 __all__ = ["write_report"]
 
@@ -52,7 +52,7 @@ def render(run: Run, comparison: dict[str, Any] | None = None) -> str:
     stages: dict[str, list[dict[str, Any]]] = {}
     for metric in METRICS:
         if metric.name in run["summary"]:
-            stages.setdefault(metric.stage, []).append(_figure(metric, run["summary"]))
+            stages.setdefault(stage_in(run, metric), []).append(_figure(metric, run["summary"]))
     return template.render(
         settings=run["settings"],
         seconds=run["seconds"],

@@ -33,6 +33,7 @@ __all__ = [
     "record",
     "rightness",
     "run_json",
+    "stage_in",
 ]
 
 Run: TypeAlias = dict[str, Any]
@@ -145,6 +146,12 @@ METRICS = [
 ]  # fmt: skip
 METRICS.sort(key=lambda metric: _STAGES.index(metric.stage))
 """Every figure there can be, in the order in which they are shown."""
+
+
+def stage_in(run: Run, metric: Metric) -> Stage:
+    """What the figure is of in this run: where nothing was searched, all is the reader's."""
+    alone = run["settings"]["reader_only"] and metric.stage == "end to end"
+    return "reader alone" if alone else metric.stage
 
 
 def record(outcome: Outcome) -> dict[str, Any]:

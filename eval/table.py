@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from eval.summary import METRICS, Run
+from eval.summary import METRICS, Run, stage_in
 from qa.render import printable
 
 __all__ = ["as_table"]
@@ -22,8 +22,8 @@ def _figures(run: Run) -> Iterator[str]:
         figure = run["summary"].get(metric.name)
         if figure is None:
             continue
-        if metric.stage != stage:
-            stage = metric.stage
+        if stage_in(run, metric) != stage:
+            stage = stage_in(run, metric)
             yield f"{stage}"
         digits = 1 if metric.percent else 3
         interval = (

@@ -240,6 +240,12 @@ def eval_(
         typer.Option(metavar="FILE", help="SQuAD paragraphs that join SQuAD's own; repeatable."),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="The first so many questions.")] = None,
+    unanswerable: Annotated[
+        int,
+        typer.Option(
+            min=0, metavar="N", help="With --reader-only: N more, with a wrong paragraph."
+        ),
+    ] = 0,
     compare: Annotated[
         Path | None,
         typer.Option(metavar="RUN", help="An earlier run, saved by --json, to compare with."),
@@ -284,7 +290,9 @@ def eval_(
             dense_weight=dense_weight,
             distractors=distractors or (),
             limit=limit,
+            unanswerable=unanswerable,
             models=models,
+            against=other,
             progress=progress,
         )
     comparison = {"with": str(compare), **compared(run, other)} if other else None

@@ -8,6 +8,7 @@ The same sources give the same bytes on every run.
     python tests/make_sample.py [DIR]
 """
 
+import os
 import sys
 import zipfile
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from unittest import mock
 from xml.sax.saxutils import escape
 
 import docx
@@ -130,7 +132,9 @@ def write_pdf(article: Article, layout: Layout, path: Path) -> None:
         str(path), pagesize=A4, title=article.title, author=article.author, invariant=1
     )
     document.addPageTemplates(PageTemplate(frames=frames, onPageEnd=footer))
-    document.build(story)
+    # ReportLab takes the date of a document that is to be the same on every run from here.
+    with mock.patch.dict(os.environ, SOURCE_DATE_EPOCH=f"{article.published.timestamp():.0f}"):
+        document.build(story)
 
 
 def write_docx(article: Article, path: Path) -> None:

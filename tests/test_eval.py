@@ -15,16 +15,26 @@ from conftest import SAMPLE_GOLD, citespan, sample_gold
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corpus.errors import InputError
+from corpus.errors import GoldError, InputError
+from embeddings.encoder import open_encoder
 from eval.causes import CAUSES, Evidence, cause_of
 from eval.compare import compare, failures, read_run, requirements
-from eval.gold import Gold, index_corpus, place_rows, write_articles
+from eval.evaluate import evaluate
+from eval.gold import (
+    Gold,
+    index_corpus,
+    place_rows,
+    squad_contexts,
+    write_articles,
+    wrong_contexts,
+)
 from eval.run import Outcome, measure
 from eval.summary import METRICS, record, run_json
 from eval.table import as_table
 from eval.why import as_text, explain
 from qa.gold import Article, GoldSpan, Paragraph, Question
 from qa.pipeline import Pipeline
+from qa.settings import model_pair
 from qa.spans import ScoredSpan
 
 
@@ -425,9 +435,41 @@ def test_the_command_on_squad(tmp_path: Path) -> None:
     assert alone["summary"]["reader_em"]["n"] == 2
     assert alone["questions"][1]["prediction"] == "green"
     assert "recall@1" not in alone["summary"]
+    table = citespan("eval", gold, "--reader-only", "--unanswerable", "1").stdout
+    assert "4 questions" in table
+    assert "reader alone" in table
+    assert "end to end" not in table
+    refused = citespan("eval", gold, "--unanswerable", "1")
+    assert refused.stderr.startswith("Error: --unanswerable gives the reader wrong paragraphs")
     refused = citespan("eval", gold, "--reader-only", "--compare", tmp_path / "none.json")
     assert refused.returncode == 1
     assert "is no saved run" in refused.stderr
+
+
+def test_other_questions_are_refused_before_any_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gold = squad(tmp_path / "gold.json.xz")
+    run = evaluate(gold, None, reader_only=True)
+    monkeypatch.setattr("eval.evaluate.measure_reader", None)
+    with pytest.raises(InputError, match="this run lacks 1 questions"):
+        evaluate(gold, None, reader_only=True, limit=2, against=run)
+
+
+def test_made_questions_have_the_best_paragraph_without_their_answer(tmp_path: Path) -> None:
+    gold = squad(tmp_path / "gold.json.xz")
+    asked = squad_contexts(gold)
+    made = wrong_contexts(gold, asked, open_encoder(model_pair("bundled").encoder), 2)
+    assert made == wrong_contexts(gold, asked, open_encoder(model_pair("bundled").encoder), 2)
+    texts = {text for _, text in asked}
+    by_id = {item.id: item for item, _ in asked}
+    for item, text in made:
+        original = by_id[item.id.removesuffix("/wrong")]
+        assert (item.golds, item.question) == ((), original.question)
+        assert text in texts
+        assert not any(answer in text for answer in original.golds)
+    with pytest.raises(GoldError, match="allows 2 questions with a wrong paragraph, not 3"):
+        wrong_contexts(gold, asked, open_encoder(model_pair("bundled").encoder), 3)
 
 
 def test_the_command_on_rows(sample_index: Path, tmp_path: Path) -> None:
