@@ -54,20 +54,32 @@ def load(url: str, clients: int, seconds: float) -> dict[str, float]:
     }
 
 
+def borne(url: str, clients: int, seconds: float) -> dict[str, float]:
+    """How so many clients at once fare beside one, who asks before and after them.
+
+    `throughput` is in one client's, `p95` in what each would wait if all took turns:
+    clients times the median of one.
+    """
+    load(url, 1, 3)  # Warm.
+    one = load(url, 1, seconds / 4)
+    many = load(url, clients, seconds)
+    again = load(url, 1, seconds / 4)  # The machine may have become slower or faster meanwhile.
+    for name, figures in (("1", one), (str(clients), many), ("1 again", again)):
+        print(f"{name:>8}  " + "  ".join(f"{key} {value:.2f}" for key, value in figures.items()))
+    return {
+        "errors": one["errors"] + many["errors"] + again["errors"],
+        "throughput": many["a second"] / ((one["a second"] + again["a second"]) / 2),
+        "p95": many["p95"] / (clients * (one["p50"] + again["p50"]) / 2),
+    }
+
+
 def main() -> None:
     url = sys.argv[1].rstrip("/")
     clients = int(sys.argv[2]) if len(sys.argv) > 2 else 50
     seconds = float(sys.argv[3]) if len(sys.argv) > 3 else 60.0
-    load(url, 1, 3)  # Warm.
-    one, many = load(url, 1, seconds), load(url, clients, seconds)
-    # Once more alone, since the machine may have become slower or faster meanwhile.
-    again = load(url, 1, seconds)
-    for name, figures in (("1", one), (str(clients), many), ("1 again", again)):
-        print(f"{name:>8}  " + "  ".join(f"{key} {value:.2f}" for key, value in figures.items()))
-    alone = (one["a second"] + again["a second"]) / 2
-    p50 = (one["p50"] + again["p50"]) / 2
-    print(f"throughput {many['a second'] / alone:.2f} of one client's (at least 0.9)")
-    print(f"p95 {many['p95'] / (clients * p50):.2f} x {clients} x p50 of one client (at most 1.5)")
+    figures = borne(url, clients, seconds)
+    print(f"throughput {figures['throughput']:.2f} of one client's (at least 0.9)")
+    print(f"p95 {figures['p95']:.2f} x {clients} x p50 of one client (at most 1.5)")
 
 
 if __name__ == "__main__":

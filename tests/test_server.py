@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from conftest import citespan
+from load import borne
 from serving import Server, copied, serving
 
 TOKEN = "correct-horse-battery"
@@ -148,6 +149,16 @@ def test_many_uploads_at_once_are_indexed_together(server: Server) -> None:
         thread.join()
     assert [status for status, _, _ in replies] == [201] * 8
     assert server.request("/api/health")[2]["generation"] - before < 8
+
+
+@pytest.mark.parametrize(
+    "seconds", [12.0, pytest.param(60.0, marks=pytest.mark.long)], ids=["short", "a minute"]
+)
+def test_fifty_clients_at_once_share_it_fairly(server: Server, seconds: float) -> None:
+    figures = borne(server.url, 50, seconds)
+    assert figures["errors"] == 0
+    assert figures["throughput"] >= 0.9
+    assert figures["p95"] <= 1.5
 
 
 def test_a_slow_upload_blocks_nobody(server: Server) -> None:
@@ -306,7 +317,6 @@ def test_the_openapi_is_true(server: Server, tmp_path: Path) -> None:
             Path(sys.executable).parent / "schemathesis", "run", f"{server.url}/openapi.json",
             "--max-examples", "15", "--seed", "7", "--request-timeout", "60",
             "--phases", "examples,coverage,fuzzing", "--no-color",
-            "--exclude-path-regex", "pages",
         ],
         capture_output=True, text=True, cwd=tmp_path,
     )  # fmt: skip
