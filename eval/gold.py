@@ -21,7 +21,7 @@ from embeddings.mining import mine
 from embeddings.runtime import user_cache
 from qa.answers import normalise
 from qa.gold import Article, GoldRow, Place, Question, packed_suffix, read_rows, read_squad
-from qa.indexing import MAX_FILE_BYTES, index_files
+from qa.indexing import MAX_FILE_BYTES, index_files, own_index
 from qa.settings import DENSE_WEIGHT
 
 __all__ = [
@@ -280,8 +280,7 @@ def index_own(
 ) -> tuple[Path, list[Gold]]:
     """An index of a SQuAD file's own paragraphs, in the user's cache, and its questions.
 
-    The folder's name is made of the files' contents, so that the next run with the
-    same files embeds nothing.
+    The next run with files of the same contents embeds nothing.
 
     Args:
         path: the questions with their paragraphs.
@@ -290,7 +289,7 @@ def index_own(
         progress: receives a line now and then.
     """
     articles = _articles(path)
-    digest = hashlib.sha256(models.encode())
+    digest = hashlib.sha256()
     for file in (path, *distractors):
         digest.update(hashlib.sha256(file.read_bytes()).digest())
     folder = user_cache() / "gold" / digest.hexdigest()[:16]
@@ -304,8 +303,9 @@ def index_own(
             partial.rename(folder / "files")
         except OSError:  # Another process was faster.
             shutil.rmtree(partial)
-    index_files(folder / "index", [folder / "files"], models=models, progress=progress)
-    return folder / "index", _golds(articles, folder / "files" / "gold")
+    index = own_index([folder / "files"], models, purpose="gold", progress=progress)
+    index_files(index, [folder / "files"], models=models, progress=progress)
+    return index, _golds(articles, folder / "files" / "gold")
 
 
 def _articles(path: Path) -> list[Article]:
@@ -366,8 +366,7 @@ def index_beir(
     beir: Beir, models: str, *, progress: Callable[[str], None] = lambda _: None
 ) -> Path:
     """An index of the collection's documents, in the user's cache."""
-    digest = hashlib.sha256(models.encode() + str(beir.corpus.absolute()).encode())
-    index = user_cache() / "gold" / digest.hexdigest()[:16] / "index"
+    index = own_index([beir.corpus], models, purpose="BEIR", progress=progress)
     size = beir.corpus.stat().st_size
     index_files(
         index,

@@ -111,16 +111,21 @@ def _check_path(path: Path) -> None:
 
 
 def own_index(
-    paths: Sequence[Path], models: str, *, progress: Callable[[str], None] = lambda _: None
+    paths: Sequence[Path],
+    models: str,
+    *,
+    purpose: str = "documents",
+    progress: Callable[[str], None] = lambda _: None,
 ) -> Path:
     """Where the index of documents named only for one command lies: in the user's cache.
 
-    It depends on the documents' paths and on the models, so that the next such
-    command finds it.
+    It depends on the documents' paths, on what is made of them, and on the models' weights,
+    so that the next such command finds it and another version of the models does not.
     """
     encoder, reader = _load(models, None, progress)
     weights = [encoder.identity.sha256, reader.sha256]
-    key = json.dumps([sorted(str(path.absolute()) for path in paths), models, weights])
+    named = sorted(str(path.absolute()) for path in paths)
+    key = json.dumps([purpose, named, models, weights])
     return user_cache() / "indexes" / hashlib.sha256(key.encode()).hexdigest()[:16]
 
 
