@@ -1,0 +1,176 @@
+"""An indexer that can be killed at any of the things it does to the disk.
+
+Run as a program, this reads one request a line from stdin and answers each with a
+line of JSON. The work is done in a fork, which costs no imports; what it does is
+seen by the interpreter's own profiler, at every call of a C function that
+writes, flushes, names or removes something. At the n-th of these the fork is
+killed with SIGKILL: at once, or a moment later from outside, and so also in the
+middle of a commit or of a flush.
+"""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+EFFECTS = {
+    "fsync", "rename", "replace", "unlink", "remove", "mkdir", "rmdir", "chmod", "truncate",
+    "write", "sendfile", "execute", "executemany", "executescript", "add_document",
+    "delete_documents_by_term", "commit", "wait_merging_threads", "write_index", "flock",
+}  # fmt: skip
+"""Names of the C functions, of whatever library, that count as events."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A run: `update` with the documents, then `remove` of what is to be taken out."""
+
+    index: str
+    docs: str
+    takes_out: Sequence[str] = ()
+    die_at: int | None = None
+    """The event at which to die; None for a run that comes to its end."""
+    delay_seconds: float = 0.0
+    """How long after that event."""
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a run ended."""
+
+    signal: int
+    """By which it was killed; 0 when it ended by itself."""
+    code: int
+    events: Sequence[str]
+    """What it did, by name; only of runs that came to their end."""
+
+
+class Indexer:
+    """The program below, kept running."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def run(self, job: Job) -> End:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(asdict(job)) + "\n")
+        self._process.stdin.flush()
+        return End(**json.loads(self._process.stdout.readline()))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+
+def points(events: Sequence[str], n: int, seed: int) -> list[tuple[int, float]]:
+    """At which events to die, and how long after them: `n` points.
+
+    Every other one is of the next kind of event, so that rare kinds (a rename, a
+    commit) have their share; the rest lie evenly over the run.
+    """
+    draw = random.Random(seed)
+    kinds = sorted(set(events))
+    chosen = []
+    for number in range(n):
+        if number % 2:
+            kind = kinds[number // 2 % len(kinds)]
+            at = draw.choice([i for i, event in enumerate(events) if event == kind])
+        else:
+            low, high = (len(events) * (number + step) // n for step in (0, 2))
+            at = draw.randrange(low, max(low + 1, min(high, len(events))))
+        chosen.append((at, draw.choice([0.0, draw.uniform(0.0, 0.003)])))
+    return chosen
+
+
+def _serve() -> None:
+    from conftest import TOY_RECIPE, ToyEncoder
+    from tokenizers import Tokenizer
+
+    # What the work imports as it goes, imported once for all forks.
+    import faiss  # noqa: F401
+    import tantivy  # noqa: F401
+    from corpus.sandbox import Sandbox
+    from corpus.writer import Writer
+    from embeddings import follow
+    from qa.settings import model_pair
+
+    folder = model_pair("bundled").encoder.folder
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    follow.Sandbox = partial(Sandbox, workers=1)  # type: ignore[misc,assignment]
+    follow._EMBED_BATCH = 8  # type: ignore[attr-defined]
+
+    def work(job: Job, told: int) -> list[str]:
+        events: list[str] = []
+
+        def watch(_frame: Any, event: str, what: Any) -> None:
+            if event != "c_call" or what.__name__ not in EFFECTS:
+                return
+            events.append(what.__name__)
+            if len(events) - 1 == job.die_at:
+                if job.delay_seconds:
+                    sys.setprofile(None)
+                    os.write(told, b"!")
+                else:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.setprofile(watch)
+        index = Path(job.index)
+        with Writer.open(index, lambda: TOY_RECIPE) as writer:
+            follow.update(writer, [Path(job.docs)], ToyEncoder(tokenizer), max_bytes=2**20)
+        if job.takes_out:
+            with Writer.open_existing(index) as writer:
+                follow.remove(writer, job.takes_out)
+        sys.setprofile(None)
+        return events
+
+    for line in sys.stdin:
+        job = Job(**json.loads(line))
+        reading, told = os.pipe()
+        results, result = os.pipe()
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                os.close(reading)
+                events = work(job, told)
+                with os.fdopen(result, "w") as stream:
+                    json.dump(events, stream)
+                code = 0
+            finally:
+                os._exit(code)
+        os.close(told)
+        os.close(result)
+        if os.read(reading, 1):
+            time.sleep(job.delay_seconds)
+            os.kill(child, signal.SIGKILL)
+        with os.fdopen(results) as stream:
+            answer = stream.read()
+        os.close(reading)
+        _, status = os.waitpid(child, 0)
+        killed = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+        code = -1 if killed else os.WEXITSTATUS(status)
+        events = json.loads(answer) if answer and not killed else []
+        print(json.dumps({"signal": killed, "code": code, "events": events}), flush=True)
+
+
+if __name__ == "__main__":
+    _serve()
