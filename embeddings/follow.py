@@ -1,6 +1,5 @@
 """Bring an index in line with files: read what changed, embed what is new, publish the whole."""
 
-import hashlib
 import os
 import shlex
 import time
@@ -19,7 +18,7 @@ from corpus.scan import Listing, scan
 from corpus.split import split
 from corpus.writer import FileNotes, Writer
 from embeddings.build import build, damage
-from embeddings.encoder import Encoder
+from embeddings.encoder import Encoder, vector_hash
 from embeddings.vectors import STORED
 
 __all__ = ["Changes", "publish", "remove", "update"]
@@ -342,7 +341,7 @@ class _Run:
             overlap_tokens=recipe.overlap_tokens,
         )
         texts = [document.text[start:end] for start, end in extents]
-        hashes = [_vector_hash(self._encoder, text) for text in texts]
+        hashes = [vector_hash(self._encoder, text) for text in texts]
         self._writer.stage(document, list(zip(extents, hashes, strict=True)))
         self._pending.update(zip(hashes, texts, strict=True))
         if len(self._pending) >= _EMBED_BATCH:
@@ -366,11 +365,6 @@ class _Run:
             )
             self.changes.embedded += len(batch)
             self._progress(f"embedded {self.changes.embedded:,} passages")
-
-
-def _vector_hash(encoder: Encoder, text: str) -> VectorHash:
-    key = f"{encoder.identity.sha256}\0{encoder.passage_prompt}\0{text}"
-    return hashlib.blake2b(key.encode(), digest_size=16).digest()
 
 
 def _count(paths: Iterable[Path], roots: Collection[Path]) -> Counter[Path]:

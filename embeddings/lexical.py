@@ -32,11 +32,18 @@ class LexicalIndex:
 
     @classmethod
     def create(cls, folder: Path) -> "LexicalIndex":
-        """An empty index in the folder, which is made."""
+        """An empty index in the folder, which is made.
+
+        Raises:
+            OSError: the disk is full or fails.
+        """
         import tantivy
 
         folder.mkdir()
-        return cls(tantivy.Index(_schema(), path=str(folder)))
+        try:
+            return cls(tantivy.Index(_schema(), path=str(folder)))
+        except ValueError as error:  # Its only word for whatever befalls its files.
+            raise OSError(f"tantivy: {error}") from error
 
     @classmethod
     def open(cls, folder: Path) -> "LexicalIndex":
@@ -65,18 +72,25 @@ class LexicalIndex:
         return int(self._searcher.num_docs)
 
     def update(self, removed: Iterable[int], added: Iterable[tuple[int, str]]) -> None:
-        """Take out passages by id and put in others, (id, text); on the disk when this returns."""
+        """Take out passages by id and put in others, (id, text); on the disk when this returns.
+
+        Raises:
+            OSError: the disk is full or fails.
+        """
         import tantivy
 
-        # One thread: segments, and with them the order of hits, are then the same every time.
-        writer = self._index.writer(heap_size=_HEAP_BYTES, num_threads=1)
-        for id_ in removed:
-            writer.delete_documents_by_term("id", id_)
-        for id_, text in added:
-            writer.add_document(tantivy.Document(id=id_, text=text))
-        writer.commit()
-        writer.wait_merging_threads()
-        self._index.reload()
+        try:
+            # One thread: segments, and with them the order of hits, are then the same every time.
+            writer = self._index.writer(heap_size=_HEAP_BYTES, num_threads=1)
+            for id_ in removed:
+                writer.delete_documents_by_term("id", id_)
+            for id_, text in added:
+                writer.add_document(tantivy.Document(id=id_, text=text))
+            writer.commit()
+            writer.wait_merging_threads()
+            self._index.reload()
+        except ValueError as error:
+            raise OSError(f"tantivy: {error}") from error
         self._searcher = self._index.searcher()
 
     def search(self, question: str, k: int, within: Sequence[int] | None = None) -> Scored:

@@ -11,6 +11,7 @@ middle of a commit or of a flush.
 import json
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -40,6 +41,8 @@ class Job:
     """The event at which to die; None for a run that comes to its end."""
     delay_seconds: float = 0.0
     """How long after that event."""
+    file_bytes: int | None = None
+    """No file may grow beyond (`RLIMIT_FSIZE`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,8 @@ class End:
 
     signal: int
     """By which it was killed; 0 when it ended by itself."""
-    code: int
+    error: str
+    """With what it failed, by kind and message; empty when it did not."""
     events: Sequence[str]
     """What it did, by name; only of runs that came to their end."""
 
@@ -132,6 +136,8 @@ def _serve() -> None:
                 else:
                     os.kill(os.getpid(), signal.SIGKILL)
 
+        if job.file_bytes is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (job.file_bytes, resource.RLIM_INFINITY))
         sys.setprofile(watch)
         index = Path(job.index)
         with Writer.open(index, lambda: TOY_RECIPE) as writer:
@@ -148,28 +154,30 @@ def _serve() -> None:
         results, result = os.pipe()
         child = os.fork()
         if child == 0:
-            code = 1
             try:
                 os.close(reading)
-                events = work(job, told)
+                answer: dict[str, Any] = {"error": "", "events": []}
+                try:
+                    answer["events"] = work(job, told)
+                except BaseException as error:
+                    sys.setprofile(None)
+                    answer["error"] = f"{type(error).__name__}: {error}"
                 with os.fdopen(result, "w") as stream:
-                    json.dump(events, stream)
-                code = 0
+                    json.dump(answer, stream)
             finally:
-                os._exit(code)
+                os._exit(0)
         os.close(told)
         os.close(result)
         if os.read(reading, 1):
             time.sleep(job.delay_seconds)
             os.kill(child, signal.SIGKILL)
         with os.fdopen(results) as stream:
-            answer = stream.read()
+            said = stream.read()
         os.close(reading)
         _, status = os.waitpid(child, 0)
         killed = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
-        code = -1 if killed else os.WEXITSTATUS(status)
-        events = json.loads(answer) if answer and not killed else []
-        print(json.dumps({"signal": killed, "code": code, "events": events}), flush=True)
+        ended = json.loads(said) if said and not killed else {"error": "", "events": []}
+        print(json.dumps({"signal": killed, **ended}), flush=True)
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ class World:
             for n in range(3):
                 self.write(f"{name}{n}.txt" if name != "taken" or n else TAKEN_OUT, "first edition")
         self.start = folder / "start"
-        assert indexer.run(Job(str(self.start), str(self.docs))).code == 0
+        assert indexer.run(Job(str(self.start), str(self.docs))).error == ""
         for n in range(3):
             self.write(f"edit{n}.txt", "second edition")
             self.write(f"new{n}.txt", "first edition")
@@ -174,7 +174,8 @@ def kill(world: World, folder: Path, n: int) -> list[str]:
         name = (world.events[-1] if existing else world.creating)[at]
         where = f"killed {delay * 1e3:.1f} ms after event {at} ({name})"
         assert end.signal in (0, signal.SIGKILL), where
-        assert end.signal or (end.code == 0 and delay), where
+        assert not end.error, where
+        assert end.signal or delay, where
         try:
             state = world.state(index)
         except NoIndexError:
