@@ -102,12 +102,15 @@ def altered(writer: Writer) -> list[int]:
     if contents is None:
         return []
     indexed = dict(zip(contents[0].tolist(), contents[1], strict=True))
+    nothing = np.empty(0, np.float32)
     return [
         id_
         for id_, vector in writer.each(
             "SELECT p.id, v.vector FROM passages p JOIN vectors v ON v.hash = p.vector"
         )
-        if not np.array_equal(np.frombuffer(vector, STORED).astype(np.float32), indexed.get(id_))
+        if not np.array_equal(
+            np.frombuffer(vector, STORED).astype(np.float32), indexed.get(id_, nothing)
+        )
     ]
 
 

@@ -98,7 +98,8 @@ class VectorIndex:
         # Through Python's file, which says when the disk is full; FAISS's own is silent of that
         # where it comes out as late as on closing.
         with (folder / "vectors.faiss").open("wb") as stream:
-            faiss.write_index(self._index, faiss.PyCallbackIOWriter(stream.write))
+            to_stream: Any = faiss.PyCallbackIOWriter(stream.write)  # type: ignore[attr-defined]
+            faiss.write_index(self._index, to_stream)
         described = {"recall": self.recall, "nprobe": getattr(self._index, "nprobe", 0)}
         (folder / "vectors.json").write_text(json.dumps(described), encoding="utf-8")
 

@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ROOMS = {
     "corpus": [
-        "errors", "records", "cores", "durable", "extract", "blocks", "text", "html", "pdf", "word",
+        "errors", "records", "cores", "confine", "durable", "extract", "blocks", "text", "html", "pdf", "word",
         "tables", "load", "page_view", "sandbox", "scan", "split", "generations", "database",
         "checkup", "store", "writer",
     ],
