@@ -321,7 +321,7 @@ class Database:
     def each(self, sql: str) -> Iterator[tuple]:  # type: ignore[type-arg]
         """The rows of a query, one after the other."""
         try:
-            for row in self.connection.execute(sql):
+            for row in self.connection.execute(sql):  # noqa: UP028 - it would close the cursor
                 yield row
         except sqlite3.DatabaseError as error:
             raise trouble(self.folder, error) from error

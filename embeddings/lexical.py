@@ -2,7 +2,8 @@
 
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,7 +55,7 @@ class LexicalIndex:
         """
         import tantivy
 
-        try:
+        with _readable():
             if os.access(folder, os.W_OK):
                 return cls(tantivy.Index.open(str(folder)))
             # tantivy takes a lock even to read. Where it cannot, it gets a folder of links.
@@ -63,10 +64,6 @@ class LexicalIndex:
                     if file.suffix != ".lock":
                         Path(links, file.name).symlink_to(file.absolute())
                 return cls(tantivy.Index.open(links))
-        except (ValueError, OSError) as error:
-            raise DamagedIndexError(
-                f"{folder} holds no readable tantivy index; run `citespan index` to rebuild it"
-            ) from error
 
     def __len__(self) -> int:
         return int(self._searcher.num_docs)
@@ -97,6 +94,9 @@ class LexicalIndex:
         """The `k` passages with the highest BM25 score; only those that share a word.
 
         With `within`, passages with these ids alone; how rare a word is counts in all.
+
+        Raises:
+            DamagedIndexError: the index's files are broken.
         """
         import tantivy
 
@@ -119,10 +119,32 @@ class LexicalIndex:
                     (tantivy.Occur.Must, tantivy.Query.const_score_query(chosen, 0.0)),
                 ]
             )
-        hits = self._searcher.search(query, limit=k + _TIES, count=False).hits
-        ids = self._searcher.fast_field_values("id", [address for _, address in hits])
+        with _readable():
+            hits = self._searcher.search(query, limit=k + _TIES, count=False).hits
+            ids = self._searcher.fast_field_values("id", [address for _, address in hits])
         scored = [(int(id_ or 0), float(score)) for id_, (score, _) in zip(ids, hits, strict=True)]
         return sorted(scored, key=lambda pair: (-pair[1], pair[0]))[:k]
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Within it, what tantivy cannot read is said to be damaged.
+
+    It panics on some files with a wrong byte, of which Python makes a
+    BaseException, that would end a server's thread.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if not isinstance(error, ValueError | OSError) and not _is_panic(error):
+            raise
+        raise DamagedIndexError(
+            "the lexical index cannot be read; run `citespan index` to rebuild it"
+        ) from error
+
+
+def _is_panic(error: BaseException) -> bool:
+    return type(error).__module__ == "pyo3_runtime"  # It has a name there, and is not exported.
 
 
 def _schema() -> "tantivy.Schema":

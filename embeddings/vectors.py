@@ -82,7 +82,7 @@ class VectorIndex:
             if hasattr(faiss.downcast_index(index), "nprobe"):
                 index.nprobe = described["nprobe"]
             return cls(index, described["recall"])
-        except (OSError, RuntimeError, ValueError, KeyError) as error:
+        except (OSError, RuntimeError, ValueError, KeyError, MemoryError) as error:
             raise DamagedIndexError(
                 f"{folder} holds no readable FAISS index; run `citespan index` to rebuild it"
             ) from error

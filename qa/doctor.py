@@ -92,7 +92,7 @@ def _wrong(writer: Writer) -> dict[Path | None, str]:
     if wrong or damage(writer):
         return wrong
     what = "has a vector that is not the one in the index"
-    return {source: what for source in writer.sources(altered(writer))}
+    return dict.fromkeys(writer.sources(altered(writer)), what)
 
 
 def _hash_of(writer: Writer) -> Callable[[str], VectorHash] | None:

@@ -43,6 +43,8 @@ class Job:
     """How long after that event."""
     file_bytes: int | None = None
     """No file may grow beyond (`RLIMIT_FSIZE`)."""
+    user: int | None = None
+    """Who does it; None for whoever runs this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,26 +105,39 @@ def points(events: Sequence[str], n: int, seed: int) -> list[tuple[int, float]]:
     return chosen
 
 
-def _serve() -> None:
-    from conftest import TOY_RECIPE, ToyEncoder
-    from tokenizers import Tokenizer
+class _Work:
+    """What the forks do."""
 
-    # What the work imports as it goes, imported once for all forks.
-    import faiss  # noqa: F401
-    import tantivy  # noqa: F401
-    from corpus.sandbox import Sandbox
-    from corpus.writer import Writer
-    from embeddings import follow
-    from qa.settings import model_pair
+    def __init__(self) -> None:
+        # What the work imports as it goes is imported here, once for all of them.
+        import faiss  # noqa: F401
+        import tantivy  # noqa: F401
+        from conftest import ToyEncoder
+        from tokenizers import Tokenizer
 
-    folder = model_pair("bundled").encoder.folder
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    follow.Sandbox = partial(Sandbox, workers=1)  # type: ignore[misc,assignment]
-    follow._EMBED_BATCH = 8  # type: ignore[attr-defined]
+        from corpus.sandbox import Sandbox
+        from embeddings import follow
+        from qa.settings import model_pair
 
-    def work(job: Job, told: int) -> list[str]:
+        folder = model_pair("bundled").encoder.folder
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        self._encoder = ToyEncoder(tokenizer)
+        follow.Sandbox = partial(Sandbox, workers=1)  # type: ignore[misc,assignment]
+        follow._EMBED_BATCH = 8
+
+    def do(self, job: Job, told: int) -> list[str]:
+        """Do the job, and die of it where that is asked for; the events of it."""
+        from conftest import TOY_RECIPE
+
+        from corpus.writer import Writer
+        from embeddings.follow import remove, update
+
+        if job.file_bytes is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (job.file_bytes, resource.RLIM_INFINITY))
+        if job.user is not None:
+            os.setresuid(job.user, job.user, job.user)
         events: list[str] = []
 
         def watch(_frame: Any, event: str, what: Any) -> None:
@@ -136,48 +151,53 @@ def _serve() -> None:
                 else:
                     os.kill(os.getpid(), signal.SIGKILL)
 
-        if job.file_bytes is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (job.file_bytes, resource.RLIM_INFINITY))
         sys.setprofile(watch)
-        index = Path(job.index)
-        with Writer.open(index, lambda: TOY_RECIPE) as writer:
-            follow.update(writer, [Path(job.docs)], ToyEncoder(tokenizer), max_bytes=2**20)
-        if job.takes_out:
-            with Writer.open_existing(index) as writer:
-                follow.remove(writer, job.takes_out)
-        sys.setprofile(None)
+        try:
+            with Writer.open(Path(job.index), lambda: TOY_RECIPE) as writer:
+                update(writer, [Path(job.docs)], self._encoder, max_bytes=2**20)
+            if job.takes_out:
+                with Writer.open_existing(Path(job.index)) as writer:
+                    remove(writer, job.takes_out)
+        finally:
+            sys.setprofile(None)
         return events
 
-    for line in sys.stdin:
-        job = Job(**json.loads(line))
-        reading, told = os.pipe()
-        results, result = os.pipe()
-        child = os.fork()
-        if child == 0:
+
+def _fork(work: _Work, job: Job) -> dict[str, Any]:
+    """Do the job in a fork; how that ended."""
+    reading, told = os.pipe()
+    results, result = os.pipe()
+    child = os.fork()
+    if child == 0:
+        answer: dict[str, Any] = {"error": "", "events": []}
+        try:
+            os.close(reading)
             try:
-                os.close(reading)
-                answer: dict[str, Any] = {"error": "", "events": []}
-                try:
-                    answer["events"] = work(job, told)
-                except BaseException as error:
-                    sys.setprofile(None)
-                    answer["error"] = f"{type(error).__name__}: {error}"
-                with os.fdopen(result, "w") as stream:
-                    json.dump(answer, stream)
-            finally:
-                os._exit(0)
-        os.close(told)
-        os.close(result)
-        if os.read(reading, 1):
-            time.sleep(job.delay_seconds)
-            os.kill(child, signal.SIGKILL)
-        with os.fdopen(results) as stream:
-            said = stream.read()
-        os.close(reading)
-        _, status = os.waitpid(child, 0)
-        killed = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
-        ended = json.loads(said) if said and not killed else {"error": "", "events": []}
-        print(json.dumps({"signal": killed, **ended}), flush=True)
+                answer["events"] = work.do(job, told)
+            except BaseException as error:
+                answer["error"] = f"{type(error).__name__}: {error}"
+            with os.fdopen(result, "w") as stream:
+                json.dump(answer, stream)
+        finally:
+            os._exit(0)
+    os.close(told)
+    os.close(result)
+    if os.read(reading, 1):
+        time.sleep(job.delay_seconds)
+        os.kill(child, signal.SIGKILL)
+    with os.fdopen(results) as stream:
+        said = stream.read()
+    os.close(reading)
+    _, status = os.waitpid(child, 0)
+    killed = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+    ended = json.loads(said) if said and not killed else {"error": "", "events": []}
+    return {"signal": killed, **ended}
+
+
+def _serve() -> None:
+    work = _Work()
+    for line in sys.stdin:
+        print(json.dumps(_fork(work, Job(**json.loads(line)))), flush=True)
 
 
 if __name__ == "__main__":

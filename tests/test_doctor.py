@@ -274,7 +274,8 @@ CONTRADICTIONS = {
     "a document without passages": [f"DELETE FROM passages WHERE document = {PEAR}"],
     "passages without a document": ["DELETE FROM documents WHERE source LIKE '%pear.txt'"],
     "a letter of a text": [
-        "UPDATE documents SET text = replace(text, 'year 7', 'year 9') WHERE source LIKE '%pear.txt'"
+        "UPDATE documents SET text = replace(text, 'year 7', 'year 9')"
+        " WHERE source LIKE '%pear.txt'"
     ],
     "a bit of a vector": [
         f"UPDATE vectors SET vector = CAST(x'0102' || substr(vector, 3) AS BLOB) WHERE hash ="
