@@ -35,6 +35,10 @@ _WRONG = {
     "has documents, but is not among the files": (
         "SELECT DISTINCT source FROM documents WHERE source NOT IN (SELECT path FROM files)"
     ),
+    "has a document with another checksum or loader than the file": (
+        "SELECT DISTINCT d.source FROM documents d JOIN files f ON f.path = d.source"
+        " WHERE d.sha256 != f.sha256 OR d.loader != f.loader"
+    ),
     "was read, but has no documents": (
         "SELECT path FROM files WHERE failure IS NULL"
         " AND path NOT IN (SELECT source FROM documents)"

@@ -436,7 +436,8 @@ def _content(path: Path, file_bytes: int) -> tuple[bytes, os.stat_result]:
                     raise LoadError("cannot be read: it is no longer a regular file")
                 if before.st_size > file_bytes:
                     raise LoadError(f"has more than {file_bytes / 2**20:.3g} MB")
-                data = stream.read(before.st_size + 1)
+                # Nothing at all comes of some that lie under /proc.
+                data = stream.read(before.st_size + 1) or b""
                 after = os.fstat(descriptor)
             if (after.st_size, after.st_mtime_ns) == (len(data), before.st_mtime_ns):
                 return data, after

@@ -77,7 +77,12 @@ def _walk(root: Path, listing: Listing) -> Iterator[Path]:
         folder, known = pending.pop()
         try:
             with os.scandir(folder) as entries:
-                names = {entry.name: _is_folder(entry) for entry in entries}
+                # Links to folders are not followed, so that none leads round in a circle.
+                names = {
+                    entry.name: _is_folder(entry)
+                    for entry in entries
+                    if not (entry.is_symlink() and _is_folder(entry))
+                }
         except OSError as error:
             listing.unlisted[_sayable(folder)] = f"cannot be listed: {error.strerror}"
             continue
@@ -88,10 +93,7 @@ def _walk(root: Path, listing: Listing) -> Iterator[Path]:
         within: list[Path] = []
         for name, is_folder in sorted(names.items()):
             path = folder / name
-            # Links to folders are not followed, so that none leads round in a circle.
-            if name.startswith(".") or (is_folder and path.is_symlink()):
-                continue
-            if _ignored(path, known, is_folder=is_folder):
+            if name.startswith(".") or _ignored(path, known, is_folder=is_folder):
                 continue
             if is_folder:
                 within.append(path)

@@ -266,6 +266,11 @@ CONTRADICTIONS = {
         f"UPDATE vectors SET vector = CAST(vector || x'0000' AS BLOB) WHERE hash ="
         f" (SELECT vector FROM passages WHERE document = {PEAR} LIMIT 1)"
     ],
+    "another checksum than the file's": [
+        "UPDATE documents SET sha256 = 'f' || substr(sha256, 2) WHERE source LIKE '%pear.txt'",
+        "UPDATE documents SET sha256 = '0' || substr(sha256, 2) WHERE source LIKE '%pear.txt'"
+        " AND sha256 IN (SELECT sha256 FROM files)",
+    ],
     "documents without a file": ["DELETE FROM files WHERE path LIKE '%pear.txt'"],
     "a file without documents": [
         f"DELETE FROM passages WHERE document = {PEAR}",
