@@ -110,14 +110,14 @@ def pdf_whose_pages_are_their_own_parents() -> bytes:
     return pdf([_CATALOG, tree, b"<</Type/Pages/Count 9/Kids[2 0 R 3 0 R]>>"])
 
 
-def pdf_that_draws_itself() -> bytes:
-    """A form that contains itself, drawn on a page with some words."""
+def pdf_that_draws_itself(times: int = 1) -> bytes:
+    """A form that contains itself so often, drawn on a page with some words."""
     page = (
         b"<</Type/Page/Parent 2 0 R%s/Contents 5 0 R"
         b"/Resources<</Font<</F 4 0 R>>/XObject<</X 6 0 R>>>>>>" % _BOX
     )
     form = stream(
-        b"/X Do /X Do",
+        b"/X Do " * times,
         b"/Type/XObject/Subtype/Form/BBox[0 0 9 9]/Resources<</XObject<</X 6 0 R>>>>",
     )
     tree = b"<</Type/Pages/Count 1/Kids[3 0 R]>>"

@@ -68,7 +68,7 @@ CASES: list[Case] = [
     ("bomb.docx", "^unpacks to 300 MB, more than 256", hostile.docx_bomb),
     ("overlapping.docx", "^unpacks to 301 MB, more than", hostile.docx_of_overlapping_parts),
     ("lying.docx", "is larger than it says|damaged DOCX", hostile.zip_that_lies),
-    ("laughs.docx", "declares entities|amplification", lambda p: hostile.docx(p, hostile.LAUGHING_DOCX)),
+    ("laughs.docx", "declares ent|amplification", lambda p: hostile.docx(p, hostile.LAUGHING_DOCX)),
     ("attribute.docx", "damaged DOCX", lambda p: hostile.docx(p, hostile.LAUGHING_ATTRIBUTE)),
     ("leaking.docx", "declares entities", lambda p: hostile.docx(p, hostile.LEAKING_DOCX)),
     ("laughs.html", INDEXED, data(hostile.LAUGHING_HTML)),
@@ -84,7 +84,7 @@ CASES: list[Case] = [
     ("pages.pdf", INDEXED, data(hostile.pdf_of_pages(10_000))),
     ("line.txt", INDEXED, data("word " * 20_000)),
     ("quotes.txt", INDEXED, data("«" * 50_000)),
-    ("zeros.txt", "control characters|has no text|is no text", data(bytes(100_000))),
+    ("zeros.txt", INDEXED, data(bytes(100_000))),
     ("endless.txt", "^has 1.05e\\+06 MB, more than", lambda p: hostile.sparse(p, 2**40)),
     ("pipe.txt", "^is not a regular file", os.mkfifo),
     ("socket.txt", "^is not a regular file", hostile.unix_socket),
@@ -96,7 +96,7 @@ CASES: list[Case] = [
     ("program.md", "^is a program", data(b"\x7fELF" + bytes(99))),
     ("packed.csv", "^is a gzip archive", data(b"\x1f\x8b\x08" + bytes(99))),
     ("zip.docx", "^is a damaged DOCX file|^is a zip", data(b"PK\x03\x04" + bytes(99))),
-    ("really.pdf", INDEXED, data("This is no PDF file at all.")),
+    ("really.pdf", "^is a damaged PDF file", data("This is no PDF file at all.")),
     ("really.docx", INDEXED, data(hostile.pdf_of_pages(1, b"This is a PDF file."))),
     ("empty.txt", "^has no text", data(b"")),
     ("two\nlines \x1b[31m.txt", INDEXED, data("A name that steers terminals.")),
@@ -119,7 +119,7 @@ def check(folder: Path, cases: list[Case], told: dict[str, Any]) -> None:
     unexpected = []
     for name, reason, _ in cases:
         path = str(folder / name)
-        said = told["reasons"].get(path, INDEXED if path in told["texts"] else "not listed at all")
+        said = told["reasons"].get(path, INDEXED if path in told["texts"] else "lost")
         if said != reason and (reason == INDEXED or not re.search(reason, said)):
             unexpected.append((name, said))
     assert unexpected == []
@@ -176,6 +176,7 @@ def test_huge_documents_cost_themselves_alone(folder: Path) -> None:
         ("line.txt", "needs more memory|turns into more than 256 MB", long_line),
         ("bomb.docx", "^unpacks to 5,000 MB", lambda p: hostile.docx_bomb(p, 5_000)),
         ("swollen.docx", INDEXED, lambda p: hostile.docx_swollen(p, 20)),
+        ("draws itself.pdf", "took more than 60 s", data(hostile.pdf_that_draws_itself(2))),
         ("pages.pdf", "took more than|turns into more than|needs more memory",
          data(hostile.pdf_of_pages(10_000, b"swollen " * 20_000))),
     ]  # fmt: skip
