@@ -66,7 +66,7 @@ def docx_swollen(path: Path, megabytes: int) -> None:
             start, end = body("|").split(b"|")
             stream.write(start)
             for _ in range(megabytes):
-                stream.write(b"swollen " * (2**20 // 8))
+                stream.write(b"swollen " * (2**20 // 8) + b"</w:t><w:t>")
             stream.write(end)
 
 
