@@ -1,10 +1,10 @@
-# Words for people: setup demo test check smoke. Each makes .venv when it is missing.
+# Words for people: setup demo test test-long check smoke. Each makes .venv when it is missing.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test check smoke
+.PHONY: setup demo test test-long check smoke
 
 setup: $(READY)  ## make the virtual environment
 
@@ -18,6 +18,9 @@ demo: $(READY)  ## answer the sample question
 
 test: $(READY)  ## run the whole suite
 	$(BIN)/pytest
+
+test-long: $(READY)  ## run what takes minutes: many kills, many documents, huge files
+	$(BIN)/pytest -m long -s
 
 check: $(READY)  ## lint and types
 	$(BIN)/ruff check .

@@ -4,13 +4,21 @@ import json
 import shutil
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import asdict
 from itertools import count
 from pathlib import Path
 
-from corpus.database import DATABASE, Database, connect, create, parse_recipe
+from corpus.database import (
+    DATABASE,
+    Database,
+    VectorHash,
+    connect,
+    create,
+    parse_recipe,
+)
+from corpus.durable import flush
 from corpus.errors import DamagedIndexError
 from corpus.extract import Columns
 
@@ -19,9 +27,17 @@ __all__ = ["backup", "contradictions", "salvage", "unreadable"]
 _MAX_SAID = 200
 _SIDE_FILES = ("", "-wal", "-shm")
 """What SQLite keeps beside a database belongs to it."""
+_SOUND_VECTORS = (
+    "SELECT hash, vector FROM vectors"
+    " WHERE typeof(hash) = 'blob' AND length(hash) = 16 AND typeof(vector) = 'blob'"
+)
 _WRONG = {
     "has documents, but is not among the files": (
         "SELECT DISTINCT source FROM documents WHERE source NOT IN (SELECT path FROM files)"
+    ),
+    "has a document with another checksum or loader than the file": (
+        "SELECT DISTINCT d.source FROM documents d JOIN files f ON f.path = d.source"
+        " WHERE d.sha256 != f.sha256 OR d.loader != f.loader"
     ),
     "was read, but has no documents": (
         "SELECT path FROM files WHERE failure IS NULL"
@@ -57,6 +73,10 @@ def unreadable(folder: Path) -> str | None:
             if found != "ok":
                 first = " ".join(str(found).split())[:_MAX_SAID]
                 return f"{folder / DATABASE} fails SQLite's own check ({first})"
+            ((page_size,),) = database.rows("PRAGMA page_size")
+            if (size := (folder / DATABASE).stat().st_size) % page_size:
+                # SQLite takes what is missing of the last page for zeros.
+                return f"{folder / DATABASE} was cut short to {size:,} bytes"
             database.recipe  # noqa: B018 - whether it is there and can be read
             database.columns  # noqa: B018
             database.roots(), database.exclusions(), database.files()
@@ -68,21 +88,30 @@ def unreadable(folder: Path) -> str | None:
     return None
 
 
-def contradictions(database: Database) -> dict[Path | None, str]:
+def contradictions(
+    database: Database, hash_of: Callable[[str], VectorHash] | None = None
+) -> dict[Path | None, str]:
     """Files of which the database does not say one consistent thing, with what is wrong.
 
     Under None what no file is to blame for: passages of no document. While there are such,
     nothing else is looked for.
+
+    Args:
+        database: the truth.
+        hash_of: under what the vector of a passage's text is kept: as good as a checksum of the
+            text, so that the change of a single letter is seen. None: do not compare.
     """
     ((orphans,),) = database.rows(
         "SELECT count(*) FROM passages WHERE document NOT IN (SELECT id FROM documents)"
     )
     if orphans:
         return {None: f"{orphans} passages belong to no document"}
-    return dict(_contradictions(database))
+    return dict(_contradictions(database, hash_of))
 
 
-def _contradictions(database: Database) -> Iterator[tuple[Path, str]]:
+def _contradictions(
+    database: Database, hash_of: Callable[[str], VectorHash] | None
+) -> Iterator[tuple[Path, str]]:
     for what, sql in _WRONG.items():
         for (source,) in database.rows(sql):
             yield Path(source), what
@@ -99,6 +128,13 @@ def _contradictions(database: Database) -> Iterator[tuple[Path, str]]:
             continue
         if start < 0 or end > len(text) or shortest <= 0:
             yield Path(source), "has passages that reach out of its text"
+        elif hash_of and any(
+            hash_of(text[low:high]) != vector
+            for low, high, vector in database.rows(
+                'SELECT start, "end", vector FROM passages WHERE document = ?', [id_]
+            )
+        ):
+            yield Path(source), "has a text that is not what was indexed"
 
 
 def backup(folder: Path) -> Path:
@@ -113,6 +149,8 @@ def backup(folder: Path) -> Path:
         original = folder / f"{DATABASE}{side}"
         if original.exists():
             shutil.copy2(original, f"{copy}{side}")
+            flush(Path(f"{copy}{side}"))
+    flush(folder)
     return copy
 
 
@@ -131,7 +169,7 @@ def salvage(folder: Path) -> tuple[Path, int]:
             backup made.
     """
     copy = backup(folder)
-    with closing(sqlite3.connect(copy, isolation_level=None)) as old:
+    with closing(_opened(copy)) as old:
         meta = dict(_readable(old, "SELECT key, value FROM meta"))
         try:
             recipe = parse_recipe(meta["recipe"])
@@ -146,11 +184,13 @@ def salvage(folder: Path) -> tuple[Path, int]:
             nonlocal saved
             new.execute("BEGIN")
             for table in ("roots", "exclusions"):
-                rows = _readable(old, f"SELECT path FROM {table}")
+                rows = _readable(old, f"SELECT path FROM {table} WHERE typeof(path) = 'text'")
                 new.executemany(f"INSERT OR IGNORE INTO {table} VALUES (?)", rows)
-            for row in _readable(old, "SELECT hash, vector FROM vectors"):
-                new.execute("INSERT OR IGNORE INTO vectors VALUES (?, ?)", row)
-                saved += 1
+            # From both ends, since what is damaged may lie in the middle.
+            for order in ("ASC", "DESC"):
+                rows = _readable(old, f"{_SOUND_VECTORS} ORDER BY hash {order}")
+                new.executemany("INSERT OR IGNORE INTO vectors VALUES (?, ?)", rows)
+            ((saved,),) = new.execute("SELECT count(*) FROM vectors")
             with suppress(KeyError, TypeError, ValueError):
                 told = json.loads(meta["columns"])
                 columns = json.dumps(asdict(Columns(tuple(told["text"]), told["title"])))
@@ -162,6 +202,15 @@ def salvage(folder: Path) -> tuple[Path, int]:
             (folder / f"{DATABASE}{side}").unlink(missing_ok=True)
         create(folder, recipe, fill)
     return copy, saved
+
+
+def _opened(copy: Path) -> sqlite3.Connection:
+    """The copy of a damaged database, for reading as much as there is of it."""
+    uri = f"{copy.absolute().as_uri()}?mode=ro"
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None)
+    # Without it SQLite refuses a file that has lost its end, also what is left of it.
+    connection.execute("PRAGMA writable_schema = ON")
+    return connection
 
 
 def _readable(connection: sqlite3.Connection, sql: str) -> Iterator[tuple]:  # type: ignore[type-arg]

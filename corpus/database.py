@@ -9,12 +9,21 @@ import json
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
 from corpus import generations
-from corpus.errors import DamagedIndexError, InputError, NoIndexError, RecipeError
+from corpus.durable import place
+from corpus.errors import (
+    DamagedIndexError,
+    IndexStateError,
+    InputError,
+    LockedIndexError,
+    NoIndexError,
+    RecipeError,
+)
 from corpus.extract import DEFAULT_COLUMNS, Columns
 from corpus.records import Document, ModelIdentity, Recipe
 
@@ -29,6 +38,7 @@ __all__ = [
     "connect",
     "create",
     "parse_recipe",
+    "trouble",
 ]
 
 VectorHash: TypeAlias = bytes
@@ -59,9 +69,13 @@ CREATE INDEX passages_by_document ON passages (document);
 CREATE TABLE vectors (hash BLOB PRIMARY KEY, vector BLOB NOT NULL) WITHOUT ROWID;
 """
 _START_AGAIN = (
-    "restore the folder from a backup, or index again into another: `citespan index PATH --index"
-    " DIR`"
+    "`citespan doctor` says what can be saved; or restore the folder from a backup, or index again"
+    " into another: `citespan index PATH --index DIR`"
 )
+_DISK_FAILS = {
+    sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY,
+}  # fmt: skip
+"""What SQLite says when nothing is wrong with the database, but with what it lies on."""
 _BATCH = 500
 """How many ids one query names; SQLite takes 32,766."""
 
@@ -111,12 +125,14 @@ class Database:
     @property
     def generation(self) -> int:
         """How many times the index has changed."""
-        return int(self.meta("generation"))
+        with self._legible():
+            return int(self.meta("generation"))
 
     @property
     def recipe(self) -> Recipe:
         """With what the index was made."""
-        return parse_recipe(self.meta("recipe"))
+        with self._legible():
+            return parse_recipe(self.meta("recipe"))
 
     @property
     def artefacts(self) -> Path:
@@ -134,8 +150,9 @@ class Database:
     @property
     def columns(self) -> Columns:
         """Which columns of tables are used."""
-        told = json.loads(self.meta("columns"))
-        return Columns(tuple(told["text"]), told["title"])
+        with self._legible():
+            told = json.loads(self.meta("columns"))
+            return Columns(tuple(told["text"]), told["title"])
 
     @property
     def calibration(self) -> str | None:
@@ -143,6 +160,17 @@ class Database:
         for (value,) in self.rows("SELECT value FROM meta WHERE key = 'calibration'"):
             return str(value)
         return None
+
+    @contextmanager
+    def _legible(self) -> Iterator[None]:
+        """Within it, what is noted and cannot be understood is damage."""
+        try:
+            yield
+        except (ValueError, TypeError, KeyError) as error:
+            raise DamagedIndexError(
+                f"{self.folder / DATABASE} holds something that makes no sense ({error});"
+                f" {_START_AGAIN}"
+            ) from error
 
     def files(self) -> dict[Path, IndexedFile]:
         """Every file ever read and not removed, by path."""
@@ -176,20 +204,21 @@ class Database:
             " d.indexed_at FROM documents d LEFT JOIN passages p ON p.document = d.id"
             " GROUP BY d.id ORDER BY d.source, d.row"
         )
-        return [
-            DocumentSummary(
-                id_,
-                Path(source),
-                title,
-                row,
-                loader.partition("/")[0],
-                date,
-                len(json.loads(page_starts)) or None,
-                passages,
-                indexed_at,
-            )
-            for id_, source, title, row, loader, date, page_starts, passages, indexed_at in rows
-        ]
+        with self._legible():
+            return [
+                DocumentSummary(
+                    id_,
+                    Path(source),
+                    title,
+                    row,
+                    loader.partition("/")[0],
+                    date,
+                    len(json.loads(page_starts)) or None,
+                    passages,
+                    indexed_at,
+                )
+                for id_, source, title, row, loader, date, page_starts, passages, indexed_at in rows
+            ]
 
     def find(self, name: str) -> str:
         """The id of the one document with this id, path (or its last parts) or title.
@@ -244,19 +273,20 @@ class Database:
         )
         for row in found:
             id_, source, number, title, text, sha256, loader, encoding, date, pages, anchors = row
-            return Document(
-                id=id_,
-                source=Path(source),
-                row=number,
-                title=title,
-                text=text,
-                sha256=sha256,
-                loader=loader,
-                encoding=encoding,
-                date=date,
-                page_starts=tuple(json.loads(pages)),
-                line_anchors=tuple((at, line) for at, line in json.loads(anchors)),
-            )
+            with self._legible():
+                return Document(
+                    id=id_,
+                    source=Path(source),
+                    row=number,
+                    title=title,
+                    text=text,
+                    sha256=sha256,
+                    loader=loader,
+                    encoding=encoding,
+                    date=date,
+                    page_starts=tuple(json.loads(pages)),
+                    line_anchors=tuple((at, line) for at, line in json.loads(anchors)),
+                )
         raise DamagedIndexError(
             f"document {id_} is named in the index but not in it; {_START_AGAIN}"
         )
@@ -286,7 +316,15 @@ class Database:
         try:
             return self.connection.execute(sql, parameters).fetchall()
         except sqlite3.DatabaseError as error:
-            raise _damaged(self.folder, error) from error
+            raise trouble(self.folder, error) from error
+
+    def each(self, sql: str) -> Iterator[tuple]:  # type: ignore[type-arg]
+        """The rows of a query, one after the other."""
+        try:
+            for row in self.connection.execute(sql):  # noqa: UP028 - it would close the cursor
+                yield row
+        except sqlite3.DatabaseError as error:
+            raise trouble(self.folder, error) from error
 
     def rows_in(self, sql: str, values: Sequence[object]) -> list[tuple]:  # type: ignore[type-arg]
         """All rows of a query that ends in IN, for these values."""
@@ -333,7 +371,7 @@ def connect(folder: Path, *, read_only: bool) -> sqlite3.Connection:
             connection.execute("PRAGMA synchronous = FULL")
         ((version,),) = connection.execute("PRAGMA user_version").fetchall()
     except sqlite3.DatabaseError as error:
-        raise _damaged(folder, error) from error
+        raise trouble(folder, error) from error
     if version == 0:
         connection.close()
         raise DamagedIndexError(f"{path} is no database of an index; {_START_AGAIN}")
@@ -371,7 +409,18 @@ def create(
     partial = folder / f"{DATABASE}.partial"
     for leftover in folder.glob(f"{DATABASE}.partial*"):
         leftover.unlink()
-    connection = _open(partial.absolute().as_uri())
+    try:
+        with closing(_open(partial.absolute().as_uri())) as connection:
+            _fill(connection, recipe, fill)
+    except sqlite3.DatabaseError as error:
+        raise trouble(folder, error, writing=True) from error
+    generations.publish(folder / GENERATIONS / f"{0:08}", lambda _: None)
+    place(partial, folder / DATABASE)
+
+
+def _fill(
+    connection: sqlite3.Connection, recipe: Recipe, fill: Callable[[sqlite3.Connection], None]
+) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.executescript(_SCHEMA)
     meta = {
@@ -384,13 +433,23 @@ def create(
     connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
     connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
     fill(connection)
-    connection.close()
-    generations.publish(folder / GENERATIONS / f"{0:08}", lambda _: None)
-    partial.rename(folder / DATABASE)
 
 
-def _damaged(folder: Path, error: sqlite3.DatabaseError) -> DamagedIndexError:
-    return DamagedIndexError(f"{folder / DATABASE} cannot be read ({error}); {_START_AGAIN}")
+def trouble(
+    folder: Path, error: sqlite3.DatabaseError, *, writing: bool = False
+) -> IndexStateError:
+    """What to tell the user of SQLite's error: a failing disk is not a damaged database."""
+    path, code = folder / DATABASE, getattr(error, "sqlite_errorcode", 0) & 0xFF
+    kept = "; nothing of this step was kept, and the index is as it was" if writing else ""
+    if code == sqlite3.SQLITE_BUSY:
+        return LockedIndexError(f"{path} is in use by another process{kept}; try again")
+    if code in _DISK_FAILS:
+        verb = "written" if writing else "read"
+        return IndexStateError(
+            f"{path} cannot be {verb} ({error}){kept}; the disk is full, failing or read-only:"
+            " make room, then try again"
+        )
+    return DamagedIndexError(f"{path} cannot be read ({error}); {_START_AGAIN}")
 
 
 def batches(values: Sequence[_T]) -> Iterator[Sequence[_T]]:

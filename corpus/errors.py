@@ -5,6 +5,7 @@
     │   ├── GoldError     a gold question is malformed
     │   └── UnknownDocumentError  no document of the index has this id
     ├── LoadError         one document cannot be read; the others go on
+    ├── StoppedError      the user stopped a run; what was done is kept
     ├── RootError         a root is missing, unreadable or suddenly empty; nothing was deleted
     ├── ModelError        a model folder is incomplete or altered
     │   └── ExportError   a model's architecture does not export to ONNX
@@ -42,6 +43,10 @@ class LoadError(CitespanError):
 
 class RootError(CitespanError):
     """A root is missing, unreadable or suddenly empty, so that its documents were kept."""
+
+
+class StoppedError(CitespanError):
+    """A run was stopped by the user; what it had done is kept."""
 
 
 class ModelError(CitespanError):

@@ -23,6 +23,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from corpus.durable import place
 from corpus.errors import DamagedIndexError
 
 __all__ = ["hold", "publish", "sweep", "verify_files"]
@@ -48,7 +49,19 @@ def publish(folder: Path, fill: Callable[[Path], None]) -> str:
         if leftover.exists():
             shutil.rmtree(leftover)
     partial.mkdir(parents=True)
-    fill(partial)
+    try:
+        fill(partial)
+        _describe(partial)
+        place(partial, folder)
+    except BaseException:
+        # A full disk least of all has room for what came to nothing.
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return _sha256(folder / _MANIFEST)
+
+
+def _describe(partial: Path) -> None:
+    """Write the manifest of what lies in the folder."""
     files = {
         file.relative_to(partial).as_posix(): {
             "size": file.stat().st_size,
@@ -62,11 +75,6 @@ def publish(folder: Path, fill: Callable[[Path], None]) -> str:
     # tantivy makes some of its files private; who may read one of ours may read them all.
     for name in files:
         (partial / name).chmod(manifest.stat().st_mode)
-    for path in [*partial.rglob("*"), partial]:
-        _fsync(path)
-    partial.rename(folder)
-    _fsync(folder.parent)
-    return _sha256(folder / _MANIFEST)
 
 
 def hold(folder: Path) -> IO[str]:
@@ -154,11 +162,3 @@ def _damage(folder: Path, manifest: IO[str], *, hashes: bool) -> Iterator[str]:
 def _sha256(file: Path) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -96,22 +96,31 @@ class Loaded:
     """What in it was left unread, for the user."""
 
 
-def load(path: Path, data: bytes, columns: Columns = DEFAULT_COLUMNS) -> Loaded:
+def load(
+    path: Path,
+    data: bytes,
+    columns: Columns = DEFAULT_COLUMNS,
+    *,
+    loader: Loader | None = None,
+    sha256: str | None = None,
+) -> Loaded:
     """The documents in the file: a row each in tables, else one.
 
     Args:
         path: an absolute path, from which ids and titles follow.
         data: the file's bytes.
         columns: which columns of a table to use.
+        loader: the chosen one, where it is known already.
+        sha256: of the bytes, likewise.
 
     Raises:
         LoadError: no loader reads it, it is damaged, or it is empty.
     """
-    loader = chosen_loader(path, data)
+    loader = loader or chosen_loader(path, data)
     if not data.strip():
         raise LoadError("has no text: the file is empty or holds only white space")
     reading = loader.read(data, columns)
-    sha256 = hashlib.sha256(data).hexdigest()
+    sha256 = sha256 or hashlib.sha256(data).hexdigest()
     documents = [
         Document(
             id=document_id(path, extract.row),

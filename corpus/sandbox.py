@@ -2,7 +2,8 @@
 
 Each worker process answers one request after another: length-prefixed JSON on
 its standard streams, nothing unpickled. It may use so much memory and so many
-seconds for a file, may write no file, and is replaced when it breaks a limit.
+seconds for a file, may write no file, reaches no network, and is replaced when
+it breaks a limit.
 
     parent                                  worker (python -m corpus.sandbox)
     {"path", "known", "columns", …}  ->
@@ -17,6 +18,7 @@ import math
 import os
 import resource
 import select
+import signal
 import stat
 import struct
 import subprocess
@@ -32,10 +34,11 @@ from queue import SimpleQueue
 from threading import Lock
 from typing import IO, Any, Literal, Self, TypeAlias, get_args
 
+from corpus.confine import bar_network
 from corpus.cores import cores
 from corpus.errors import LoadError
 from corpus.extract import DEFAULT_COLUMNS, Columns
-from corpus.load import UNREAD, chosen_loader, load
+from corpus.load import UNREAD, Loader, chosen_loader, load
 from corpus.records import Document
 from corpus.text import whole
 
@@ -173,10 +176,15 @@ class _Worker:
         self._limits = limits
         self._process: subprocess.Popen[bytes] | None = None
         self._starting = Lock()
+        self._reading = Lock()
         self._closed = False
 
     def read(self, path: Path, known: Fingerprint | None, columns: Columns) -> ReadFile:
         """Have the process read one file; what breaks a limit has failed."""
+        with self._reading:
+            return self._read(path, known, columns)
+
+    def _read(self, path: Path, known: Fingerprint | None, columns: Columns) -> ReadFile:
         limits = self._limits
         request = {
             "path": str(path),
@@ -223,6 +231,11 @@ class _Worker:
         """Kill the process, also while a file is read, and start no other."""
         with self._starting:
             self._closed = True
+            if (process := self._process) is not None:
+                _kill(process)
+        # Whoever reads from it finds its end now. Its pipes are closed only after that: their
+        # numbers are given to other files at once, which would then be read from.
+        with self._reading:
             self.stop()
 
     def stop(self, *, grace_seconds: float = 0.0) -> int:
@@ -232,7 +245,7 @@ class _Worker:
             return 0
         with suppress(subprocess.TimeoutExpired):
             process.wait(grace_seconds)
-        process.kill()
+        _kill(process)
         process.wait()
         for stream in (process.stdin, process.stdout):
             assert stream is not None
@@ -253,8 +266,17 @@ class _Worker:
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.DEVNULL,
+                    # Of its own, so that a terminal's Ctrl-C is for the parent alone to heed.
+                    process_group=0,
                 )
             return self._process
+
+
+def _kill(process: "subprocess.Popen[bytes]") -> None:
+    """Kill the process, and what it may have started, which would keep its pipes open."""
+    if process.poll() is None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 class _Pipe:
@@ -288,7 +310,8 @@ class _Pipe:
             if not piece:
                 raise EOFError
             self._buffer += piece
-        taken = bytes(self._buffer[:n])
+        with memoryview(self._buffer) as view:
+            taken = bytes(view[:n])
         del self._buffer[:n]
         return taken
 
@@ -337,14 +360,24 @@ def _serve(requests: IO[bytes], replies: IO[bytes], memory: int) -> None:
             _send(replies, {"sha256": "", "loader": UNREAD, "size": 0, "mtime_ns": 0})
             _send(replies, {**_NOTHING, "outcome": "failed", "reason": str(error)})
             continue
-        fingerprint = {"sha256": hashlib.sha256(data).hexdigest(), "loader": UNREAD}
-        with suppress(LoadError):
-            fingerprint["loader"] = chosen_loader(path, data).identity(columns)
+        sha256 = hashlib.sha256(data).hexdigest()
+        fingerprint = {"sha256": sha256, "loader": UNREAD}
+        loader = None
+        try:
+            loader = chosen_loader(path, data)
+            fingerprint["loader"] = loader.identity(columns)
+        except Exception as error:
+            refusal = _reason(error)
         _send(replies, {**fingerprint, "size": status.st_size, "mtime_ns": status.st_mtime_ns})
         if fingerprint == known:
             _send(replies, {**_NOTHING, "outcome": "same"})
             continue
-        outcome, documents = _outcome(path, data, columns)
+        outcome: dict[str, Any]
+        documents: Sequence[Document] = ()
+        if loader is None:
+            outcome = {**_NOTHING, "outcome": "failed", "reason": refusal}
+        else:
+            outcome, documents = _outcome(path, data, columns, loader, sha256)
         retires = _address_space() - before > _RETIRE_SHARE * memory
         _send(replies, {**outcome, "documents": len(documents), "retires": retires})
         for document in documents:
@@ -369,20 +402,22 @@ def _limit_processor_seconds(seconds: float) -> None:
 
 
 def _outcome(
-    path: Path, data: bytes, columns: Columns
+    path: Path, data: bytes, columns: Columns, loader: Loader, sha256: str
 ) -> tuple[dict[str, Any], Sequence[Document]]:
     try:
-        loaded = load(path, data, columns)
-    except LoadError as error:
-        reason = str(error)
-    except MemoryError:
-        reason = "needs more memory to read than it is given"
+        loaded = load(path, data, columns, loader=loader, sha256=sha256)
     except Exception as error:
-        # A fault in a parser, ours or a library's, must not stop the other files.
-        reason = f"cannot be parsed: {type(error).__name__}: {error}"
-    else:
-        return {**_NOTHING, "outcome": "read", "note": loaded.note}, loaded.documents
-    return {**_NOTHING, "outcome": "failed", "reason": whole(reason)}, ()
+        return {**_NOTHING, "outcome": "failed", "reason": _reason(error)}, ()
+    return {**_NOTHING, "outcome": "read", "note": loaded.note}, loaded.documents
+
+
+def _reason(error: Exception) -> str:
+    """Why a file failed: a fault in a parser, ours or a library's, must not stop the others."""
+    if isinstance(error, LoadError):
+        return whole(str(error))
+    if isinstance(error, MemoryError):
+        return "needs more memory to read than it is given"
+    return whole(f"cannot be parsed: {type(error).__name__}: {error}")
 
 
 def _content(path: Path, file_bytes: int) -> tuple[bytes, os.stat_result]:
@@ -401,7 +436,8 @@ def _content(path: Path, file_bytes: int) -> tuple[bytes, os.stat_result]:
                     raise LoadError("cannot be read: it is no longer a regular file")
                 if before.st_size > file_bytes:
                     raise LoadError(f"has more than {file_bytes / 2**20:.3g} MB")
-                data = stream.read(before.st_size + 1)
+                # Nothing at all comes of some that lie under /proc.
+                data = stream.read(before.st_size + 1) or b""
                 after = os.fstat(descriptor)
             if (after.st_size, after.st_mtime_ns) == (len(data), before.st_mtime_ns):
                 return data, after
@@ -419,6 +455,7 @@ def _main() -> None:
         (resource.RLIMIT_CORE, 0),
     ):
         resource.setrlimit(limit, (most, most))
+    bar_network()
     # What a library prints must not end up among the replies.
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())

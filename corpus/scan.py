@@ -71,31 +71,42 @@ def scan(path: Path, listing: Listing, *, max_bytes: int) -> None:
 
 
 def _walk(root: Path, listing: Listing) -> Iterator[Path]:
-    rules: dict[Path, tuple[_Rules, ...]] = {}
-
-    def note(error: OSError) -> None:
-        listing.unlisted[Path(error.filename)] = f"cannot be listed: {error.strerror}"
-
-    # Links to folders are not followed, so that none leads round in a circle.
-    for name, subfolders, names in os.walk(root, onerror=note):
-        folder = Path(name)
-        if {*subfolders, *names} >= INDEX_FILES:
-            subfolders.clear()
+    # Not os.walk, which in Python 3.11 comes to its end in folders a thousand deep.
+    pending: list[tuple[Path, tuple[_Rules, ...]]] = [(root, ())]
+    while pending:
+        folder, known = pending.pop()
+        try:
+            with os.scandir(folder) as entries:
+                # Links to folders are not followed, so that none leads round in a circle.
+                names = {
+                    entry.name: _is_folder(entry)
+                    for entry in entries
+                    if not (entry.is_symlink() and _is_folder(entry))
+                }
+        except OSError as error:
+            listing.unlisted[_sayable(folder)] = f"cannot be listed: {error.strerror}"
             continue
-        known = rules.pop(folder, ())
+        if names.keys() >= INDEX_FILES:
+            continue
         if IGNORE_FILE in names and (own := _read_rules(folder, listing)):
             known = (own, *known)
-        subfolders[:] = sorted(
-            name
-            for name in subfolders
-            if not name.startswith(".") and not _ignored(folder / name, known, is_folder=True)
-        )
-        if known:
-            rules.update(dict.fromkeys((folder / name for name in subfolders), known))
-        for name in sorted(names):
-            file = folder / name
-            if not name.startswith(".") and not _ignored(file, known, is_folder=False):
-                yield file
+        within: list[Path] = []
+        for name, is_folder in sorted(names.items()):
+            path = folder / name
+            if name.startswith(".") or _ignored(path, known, is_folder=is_folder):
+                continue
+            if is_folder:
+                within.append(path)
+            else:
+                yield path
+        pending += ((path, known) for path in reversed(within))
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def _read_rules(folder: Path, listing: Listing) -> _Rules | None:
@@ -107,8 +118,14 @@ def _read_rules(folder: Path, listing: Listing) -> _Rules | None:
         patterns = (_pattern(line) for line in lines)
         return _Rules(folder, tuple(pattern for pattern in patterns if pattern))
     except (OSError, UnicodeDecodeError) as error:
-        listing.skipped[file] = f"cannot be read as a list of patterns, nothing is ignored: {error}"
+        reason = f"cannot be read as a list of patterns, nothing is ignored: {error}"
+        listing.skipped[_sayable(file)] = reason
         return None
+
+
+def _sayable(path: Path) -> Path:
+    """The path, or where its name is not UTF-8 one that can be written down and shown."""
+    return Path(os.fsencode(path).decode("utf-8", "backslashreplace"))
 
 
 def _pattern(line: str) -> GitIgnoreSpecPattern | None:
@@ -130,8 +147,7 @@ def _consider(file: Path, listing: Listing, max_bytes: int) -> None:
         str(file).encode("utf-8")
         status = file.stat()
     except UnicodeEncodeError:
-        printable = Path(os.fsencode(file).decode("utf-8", "backslashreplace"))
-        listing.skipped[printable] = "its name is not UTF-8; rename it"
+        listing.skipped[_sayable(file)] = "its name is not UTF-8; rename it"
         return
     except OSError as error:
         listing.skipped[file] = f"cannot be read: {error.strerror}"

@@ -180,10 +180,18 @@ def _cut(
 def _sentences(text: str) -> Iterator[_Sentence]:
     """Every sentence, trimmed of white space, in order; together all non-space characters."""
     for block, (start, end, heading) in enumerate(_blocks(text)):
-        cuts = [b["start_index"] for b in sentencex.get_sentence_boundaries("en", text[start:end])]
-        for low, high in zip([0, *cuts], [*cuts, end - start], strict=True):
-            if trimmed := _trim(text, start + low, start + high):
-                yield _Sentence(*trimmed, block, heading)
+        while start < end:
+            # In pieces: the time that sentencex takes grows with the square of the quotation marks
+            # that are never closed. The last sentence may go on in the next piece.
+            stop = min(end, start + _MAX_SENTENCE_CHARS)
+            piece = text[start:stop]
+            cuts = [b["start_index"] for b in sentencex.get_sentence_boundaries("en", piece)]
+            if stop < end and cuts and cuts[-1] > 0:
+                stop = start + cuts.pop()
+            for low, high in zip([0, *cuts], [*cuts, stop - start], strict=True):
+                if trimmed := _trim(text, start + low, start + high):
+                    yield _Sentence(*trimmed, block, heading)
+            start = stop
 
 
 def _blocks(text: str) -> Iterator[tuple[int, int, bool]]:

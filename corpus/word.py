@@ -108,9 +108,12 @@ def _parsed(container: zipfile.ZipFile, name: str) -> Any:
             content = stream.read(entry.file_size + 1)
         if len(content) > entry.file_size:
             raise LoadError(f"is a damaged DOCX file: {name} is larger than it says")
-        # Entities are how a small file becomes a huge one; Word writes none.
+        # Entities are how a small file becomes a huge one, and the format forbids them.
         parser = etree.XMLParser(resolve_entities=False, no_network=True)
-        return etree.fromstring(content, parser)
+        root = etree.fromstring(content, parser)
+        if root.getroottree().docinfo.internalDTD is not None:
+            raise LoadError(f"is a damaged DOCX file: {name} declares entities, as none may")
+        return root
     except etree.XMLSyntaxError as error:
         if not error.lineno:  # What libxml2 says when there is no memory left.
             raise MemoryError from error

@@ -14,7 +14,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
 from typing import IO
@@ -26,8 +26,10 @@ from corpus.database import (
     Database,
     IndexedFile,
     VectorHash,
+    batches,
     connect,
     create,
+    trouble,
 )
 from corpus.errors import IndexStateError, LockedIndexError, NoIndexError
 from corpus.extract import Columns
@@ -37,6 +39,8 @@ from corpus.split import Extent
 __all__ = ["FileNotes", "Writer", "locked"]
 
 _LOCK = "lock"
+_MAX_SAID = 200
+"""Characters of another library's message."""
 _STAGING = """
 CREATE TEMP TABLE staged_documents AS SELECT * FROM documents WHERE 0;
 CREATE UNIQUE INDEX temp.staged_documents_by_id ON staged_documents (id);
@@ -71,8 +75,10 @@ class Writer(Database):
 
     def __init__(self, folder: Path, connection: sqlite3.Connection) -> None:
         super().__init__(folder, connection)
-        connection.executescript(_STAGING)
-        self._next_passage = int(self.meta("next_passage"))
+        with self._writing():
+            connection.executescript(_STAGING)
+        with self._legible():
+            self._next_passage = int(self.meta("next_passage"))
 
     @classmethod
     @contextmanager
@@ -133,9 +139,10 @@ class Writer(Database):
                 generations.sweep(folder / GENERATIONS, keep=writer.artefacts.name)
             yield writer
             # Leaves no log behind, which a reader without rights could not follow; where another
-            # reader holds it, that is not waited for.
+            # reader holds it, that is not waited for. What was committed stands without it.
             connection.execute("PRAGMA busy_timeout = 0")
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            with suppress(sqlite3.OperationalError):
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         finally:
             connection.close()
 
@@ -146,43 +153,46 @@ class Writer(Database):
 
     def drop_documents(self, source: Path) -> None:
         """Plan that the documents of this file leave the index."""
-        self.connection.execute(
-            "INSERT OR IGNORE INTO dropped SELECT id FROM main.documents WHERE source = ?",
-            [str(source)],
-        )
+        with self._writing():
+            self.connection.execute(
+                "INSERT OR IGNORE INTO dropped SELECT id FROM main.documents WHERE source = ?",
+                [str(source)],
+            )
 
     def drop_orphans(self) -> None:
         """Plan that passages without a document leave the index, as no sound index has."""
-        self.connection.execute(
-            "INSERT OR IGNORE INTO dropped SELECT document FROM main.passages"
-            " WHERE document NOT IN (SELECT id FROM main.documents)"
-        )
+        with self._writing():
+            self.connection.execute(
+                "INSERT OR IGNORE INTO dropped SELECT document FROM main.passages"
+                " WHERE document NOT IN (SELECT id FROM main.documents)"
+            )
 
     def stage(self, document: Document, passages: Sequence[tuple[Extent, VectorHash]]) -> None:
         """Plan that the document, with these passages, enters the index."""
-        self.connection.execute(
-            "INSERT INTO staged_documents VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [
-                document.id,
-                str(document.source),
-                document.row,
-                document.title,
-                document.text,
-                document.sha256,
-                document.loader,
-                document.encoding,
-                document.date,
-                json.dumps(document.page_starts),
-                json.dumps(document.line_anchors),
-                time.time(),
-            ],
-        )
-        for (start, end), vector in passages:
+        row = [
+            document.id,
+            str(document.source),
+            document.row,
+            document.title,
+            document.text,
+            document.sha256,
+            document.loader,
+            document.encoding,
+            document.date,
+            json.dumps(document.page_starts),
+            json.dumps(document.line_anchors),
+            time.time(),
+        ]
+        with self._writing():
             self.connection.execute(
-                "INSERT INTO staged_passages VALUES (?, ?, ?, ?, ?)",
-                [self._next_passage, document.id, start, end, vector],
+                f"INSERT INTO staged_documents VALUES ({','.join('?' * len(row))})", row
             )
-            self._next_passage += 1
+            for (start, end), vector in passages:
+                self.connection.execute(
+                    "INSERT INTO staged_passages VALUES (?, ?, ?, ?, ?)",
+                    [self._next_passage, document.id, start, end, vector],
+                )
+                self._next_passage += 1
 
     def staged_passages(self) -> int:
         """How many passages will enter the index."""
@@ -210,7 +220,7 @@ class Writer(Database):
         With `new_only`, those alone that it does not have yet.
         """
         table = "staged_passages" if new_only else "planned"
-        rows = self.connection.execute(
+        rows = self.each(
             f'SELECT p.id, p.document, p.start, p."end", v.vector FROM {table} p'
             " JOIN vectors v ON v.hash = p.vector ORDER BY p.id"
         )
@@ -232,6 +242,18 @@ class Writer(Database):
         )
         return [id_ for (id_,) in rows]
 
+    def sources(self, passages: Sequence[int]) -> set[Path]:
+        """The files that these passages are of."""
+        return {
+            Path(source)
+            for batch in batches(passages)
+            for (source,) in self.rows_in(
+                "SELECT d.source FROM documents d JOIN passages p ON p.document = d.id"
+                " WHERE p.id IN",
+                batch,
+            )
+        }
+
     def note(self, notes: FileNotes) -> None:
         """Record what is known of files, without touching what the index answers."""
         with self._transaction():
@@ -246,7 +268,14 @@ class Writer(Database):
         """
         generation = self.generation + 1
         folder = self.folder / GENERATIONS / f"{generation:08}"
-        manifest = generations.publish(folder, fill)
+        try:
+            manifest = generations.publish(folder, fill)
+        except OSError as error:
+            first = " ".join((error.strerror or str(error)).split())[:_MAX_SAID]
+            raise IndexStateError(
+                f"{folder} cannot be written ({first}); the index is as it was. Make room, then try"
+                " again; what was embedded is kept"
+            ) from error
         with self._transaction() as connection:
             for table in ("passages WHERE document", "documents WHERE id"):
                 connection.execute(f"DELETE FROM main.{table} IN (SELECT id FROM dropped)")
@@ -276,17 +305,21 @@ class Writer(Database):
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         try:
-            self.connection.execute("BEGIN IMMEDIATE")
-            yield self.connection
-            self.connection.execute("COMMIT")
-        except sqlite3.OperationalError as error:
-            raise IndexStateError(
-                f"{self.folder / DATABASE} cannot be written ({error}); nothing of this step was"
-                " kept, and the index is as it was"
-            ) from error
+            with self._writing():
+                self.connection.execute("BEGIN IMMEDIATE")
+                yield self.connection
+                self.connection.execute("COMMIT")
         finally:
             if self.connection.in_transaction:
                 self.connection.execute("ROLLBACK")
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Within it, SQLite's errors are told as they are told to users."""
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            raise trouble(self.folder, error, writing=True) from error
 
     def _note(self, notes: FileNotes) -> None:
         connection = self.connection
@@ -318,7 +351,7 @@ def locked(
         LockedIndexError: another process held it all the while.
     """
     try:
-        lock = (folder / _LOCK).open("a+", encoding="utf-8")
+        lock = (folder / _LOCK).open("a+b", buffering=0)
     except OSError as error:
         raise _unwritable(folder, error) from error
     with lock:
@@ -334,7 +367,7 @@ def _unwritable(folder: Path, error: OSError) -> NoIndexError:
 
 
 def _acquire(
-    lock: IO[str], folder: Path, wait_seconds: float, notify: Callable[[str], None]
+    lock: IO[bytes], folder: Path, wait_seconds: float, notify: Callable[[str], None]
 ) -> None:
     """Take the writer's lock; the operating system frees it when the process ends, however."""
     deadline = time.monotonic() + wait_seconds
@@ -345,7 +378,7 @@ def _acquire(
             break
         except BlockingIOError:
             lock.seek(0)
-            holder = lock.read().strip() or "another process"
+            holder = lock.read().decode("utf-8", "replace").strip() or "another process"
         if not told:
             notify(f"waiting for {holder}, which is writing to {folder}")
             told = True
@@ -356,5 +389,5 @@ def _acquire(
         time.sleep(0.05)
     lock.seek(0)
     lock.truncate()
-    lock.write(f"process {os.getpid()}")
-    lock.flush()
+    with suppress(OSError):  # The disk is full; who holds the lock is only said for convenience.
+        lock.write(f"process {os.getpid()}".encode())

@@ -15,7 +15,7 @@ from embeddings.lexical import LexicalIndex
 from embeddings.search import lexical_folder
 from embeddings.vectors import FLAT_LIMIT, STORED, Floats, Ids, VectorIndex
 
-__all__ = ["build", "damage"]
+__all__ = ["altered", "build", "damage"]
 
 _TOMBSTONES = 0.05
 """BM25 counts deleted passages; past this share the indexes are built afresh."""
@@ -91,6 +91,27 @@ def _gather(
     dim = len(vectors[0]) // STORED.itemsize if vectors else 1
     stored = np.frombuffer(b"".join(vectors), dtype=STORED).reshape(-1, dim)
     return np.asarray(ids, dtype=np.int64), stored.astype(np.float32)
+
+
+def altered(writer: Writer) -> list[int]:
+    """Passages whose stored vector is not the one in the dense index, which has a checksum.
+
+    A large index keeps its vectors quantised, and is not compared.
+    """
+    contents = VectorIndex.open(writer.artefacts).contents()
+    if contents is None:
+        return []
+    indexed = dict(zip(contents[0].tolist(), contents[1], strict=True))
+    nothing = np.empty(0, np.float32)
+    return [
+        id_
+        for id_, vector in writer.each(
+            "SELECT p.id, v.vector FROM passages p JOIN vectors v ON v.hash = p.vector"
+        )
+        if not np.array_equal(
+            np.frombuffer(vector, STORED).astype(np.float32), indexed.get(id_, nothing)
+        )
+    ]
 
 
 def damage(writer: Writer) -> list[str]:

@@ -1,5 +1,6 @@
 """Texts to vectors: the one seam between the models and the search."""
 
+import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from corpus.database import VectorHash
 from corpus.errors import ExportError
 from corpus.records import ModelIdentity
 from embeddings.runtime import ExportedModel, ModelSource, TokenSequence, export, identify
@@ -15,7 +17,7 @@ from embeddings.runtime import ExportedModel, ModelSource, TokenSequence, export
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-__all__ = ["Encoder", "OnnxEncoder", "TorchEncoder", "Vectors", "open_encoder"]
+__all__ = ["Encoder", "OnnxEncoder", "TorchEncoder", "Vectors", "open_encoder", "vector_hash"]
 
 Vectors: TypeAlias = NDArray[np.float32]
 
@@ -49,6 +51,12 @@ class Encoder(Protocol):
     def encode_passages(self, texts: Sequence[str]) -> Vectors:
         """One unit vector a passage, shape (n, dim), float32."""
         ...
+
+
+def vector_hash(encoder: Encoder, text: str) -> VectorHash:
+    """Under what a passage's vector is kept: the model, and all that was embedded."""
+    key = f"{encoder.identity.sha256}\0{encoder.passage_prompt}\0{text}"
+    return hashlib.blake2b(key.encode(), digest_size=16).digest()
 
 
 def open_encoder(

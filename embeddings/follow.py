@@ -1,12 +1,13 @@
 """Bring an index in line with files: read what changed, embed what is new, publish the whole."""
 
-import hashlib
+import math
 import os
 import shlex
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 
 from corpus.database import IndexedFile, VectorHash
@@ -19,7 +20,7 @@ from corpus.scan import Listing, scan
 from corpus.split import split
 from corpus.writer import FileNotes, Writer
 from embeddings.build import build, damage
-from embeddings.encoder import Encoder
+from embeddings.encoder import Encoder, vector_hash
 from embeddings.vectors import STORED
 
 __all__ = ["Changes", "publish", "remove", "update"]
@@ -30,6 +31,12 @@ _RACY_SECONDS = 2.0
 """A file changed so shortly before it was read may have changed again with the same time stamp."""
 _LATEST = 2**63 - 1
 """SQLite's largest number, and so the latest time of change that is kept: in the year 2262."""
+_FILE_COST = 4096
+"""A file costs as much as so many bytes, however small it is."""
+_SHOW_SECONDS = 0.2
+"""So long what was said of progress stands."""
+_TELLING_SECONDS = 3.0
+"""From then on it can be said how long the rest may take."""
 _TAKEN_OUT = "was taken out with `citespan rm`; `citespan index` with this path takes it in again"
 
 
@@ -51,6 +58,8 @@ class Changes:
     embedded: int = 0
     seconds: float = 0.0
     generation: int = 0
+    unread: int = 0
+    """Files that were not come to, because the run was asked to stop."""
     recall: float = 1.0
     """Measured recall@10 of the dense index; 1.0 where it is exact."""
 
@@ -65,6 +74,7 @@ def update(
     columns: Columns | None = None,
     dry_run: bool = False,
     progress: Callable[[str], None] = lambda _: None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Changes:
     """Bring the index in line with the files at and under the paths.
 
@@ -82,12 +92,14 @@ def update(
         columns: which columns of tables to use from now on; None leaves them as they were.
         dry_run: find out what there is to do, and change nothing.
         progress: receives a line now and then.
+        stop: asked after each file; once it says yes, what was read is made the index's
+            next generation, and the rest is left as it was.
 
     Raises:
         InputError: a path does not exist, or there is nothing to follow.
     """
     started = time.monotonic()
-    run = _Run(writer, encoder, max_bytes, allow_empty, columns, dry_run, progress)
+    run = _Run(writer, encoder, max_bytes, allow_empty, columns, dry_run, progress, stop)
     run.follow([Path(os.path.abspath(path)) for path in paths])
     if dry_run:
         run.changes.documents, run.changes.passages = writer.planned_count()
@@ -178,6 +190,7 @@ class _Run:
         columns: Columns | None,
         dry_run: bool,
         progress: Callable[[str], None],
+        stop: Callable[[], bool],
     ) -> None:
         self.changes = Changes()
         self.notes = FileNotes(columns=columns)
@@ -187,7 +200,8 @@ class _Run:
         self._allow_empty = allow_empty
         self._columns = writer.columns if columns is None else columns
         self._dry_run = dry_run
-        self._progress = progress
+        self._progress = _Progress(progress, self.changes)
+        self._stop = stop
         self._known = writer.files()
         self._recipe = writer.recipe
         self._pending: dict[VectorHash, str] = {}
@@ -265,24 +279,27 @@ class _Run:
         One that failed is tried again when it is named itself.
         """
         to_read: list[tuple[Path, Fingerprint | None]] = []
+        sizes: list[int] = []
         for path, status in files:
             known = self._known.get(path)
             again = known is not None and known.failure is not None and path in named
             if known and not again and self._same_status(known, status):
                 self._unchanged(known)
-            elif again:
-                to_read.append((path, None))
-            else:
-                before = Fingerprint(known.sha256, known.loader) if known else None
-                to_read.append((path, before))
+                continue
+            before = Fingerprint(known.sha256, known.loader) if known and not again else None
+            to_read.append((path, before))
+            sizes.append(status.st_size)
         if not to_read:
             return
         limits = Limits(file_bytes=self._max_bytes)
+        self._progress.start(sizes)
         with Sandbox(limits=limits, columns=self._columns) as sandbox:
             for number, file in enumerate(sandbox.read_all(to_read), 1):
                 self._take(file)
-                if number % 20 == 0:
-                    self._progress(f"read {number:,} of {len(to_read):,} files")
+                self._progress.read(number)
+                if self._stop():
+                    self.changes.unread = len(to_read) - number
+                    break
 
     def _take(self, file: ReadFile) -> None:
         known = self._known.get(file.path)
@@ -342,7 +359,7 @@ class _Run:
             overlap_tokens=recipe.overlap_tokens,
         )
         texts = [document.text[start:end] for start, end in extents]
-        hashes = [_vector_hash(self._encoder, text) for text in texts]
+        hashes = [vector_hash(self._encoder, text) for text in texts]
         self._writer.stage(document, list(zip(extents, hashes, strict=True)))
         self._pending.update(zip(hashes, texts, strict=True))
         if len(self._pending) >= _EMBED_BATCH:
@@ -365,12 +382,53 @@ class _Run:
                 (hash_, row.tobytes()) for (hash_, _), row in zip(batch, rounded, strict=True)
             )
             self.changes.embedded += len(batch)
-            self._progress(f"embedded {self.changes.embedded:,} passages")
+            self._progress.show()
 
 
-def _vector_hash(encoder: Encoder, text: str) -> VectorHash:
-    key = f"{encoder.identity.sha256}\0{encoder.passage_prompt}\0{text}"
-    return hashlib.blake2b(key.encode(), digest_size=16).digest()
+class _Progress:
+    """Says how far a run is, and how long the rest may take, judged by the sizes of the files."""
+
+    def __init__(self, show: Callable[[str], None], changes: Changes) -> None:
+        self._show = show
+        self._changes = changes
+        self._shown = self._started = time.monotonic()
+        self._ends: list[int] = []
+        self._number = 0
+
+    def start(self, sizes: Sequence[int]) -> None:
+        """Files of these sizes, in bytes, are going to be read, in this order."""
+        self._started = time.monotonic()
+        self._ends = list(accumulate(size + _FILE_COST for size in sizes))
+
+    def read(self, number: int) -> None:
+        """So many of them have been read."""
+        self._number = number
+        if time.monotonic() - self._shown > _SHOW_SECONDS:
+            self.show()
+
+    def show(self) -> None:
+        """Say it now."""
+        self._shown = time.monotonic()
+        line = f"read {self._number:,} of {len(self._ends):,} files"
+        if self._changes.embedded:
+            line += f", embedded {self._changes.embedded:,} passages"
+        passed = self._shown - self._started
+        if self._number and passed > _TELLING_SECONDS:
+            left = passed * (self._ends[-1] / self._ends[self._number - 1] - 1)
+            line += f"; about {_spoken(left)} left"
+        self._show(line)
+
+
+def _spoken(seconds: float) -> str:
+    """A time as people say it.
+
+    >>> _spoken(7.2), _spoken(100), _spoken(5000)
+    ('10 s', '2 min', '1 h 23 min')
+    """
+    if seconds < 90:
+        return f"{math.ceil(seconds / 10) * 10} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
 
 
 def _count(paths: Iterable[Path], roots: Collection[Path]) -> Counter[Path]:

@@ -2,7 +2,8 @@
 
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,11 +33,18 @@ class LexicalIndex:
 
     @classmethod
     def create(cls, folder: Path) -> "LexicalIndex":
-        """An empty index in the folder, which is made."""
+        """An empty index in the folder, which is made.
+
+        Raises:
+            OSError: the disk is full or fails.
+        """
         import tantivy
 
         folder.mkdir()
-        return cls(tantivy.Index(_schema(), path=str(folder)))
+        try:
+            return cls(tantivy.Index(_schema(), path=str(folder)))
+        except ValueError as error:  # Its only word for whatever befalls its files.
+            raise OSError(f"tantivy: {error}") from error
 
     @classmethod
     def open(cls, folder: Path) -> "LexicalIndex":
@@ -47,7 +55,7 @@ class LexicalIndex:
         """
         import tantivy
 
-        try:
+        with _readable():
             if os.access(folder, os.W_OK):
                 return cls(tantivy.Index.open(str(folder)))
             # tantivy takes a lock even to read. Where it cannot, it gets a folder of links.
@@ -56,33 +64,39 @@ class LexicalIndex:
                     if file.suffix != ".lock":
                         Path(links, file.name).symlink_to(file.absolute())
                 return cls(tantivy.Index.open(links))
-        except (ValueError, OSError) as error:
-            raise DamagedIndexError(
-                f"{folder} holds no readable tantivy index; run `citespan index` to rebuild it"
-            ) from error
 
     def __len__(self) -> int:
         return int(self._searcher.num_docs)
 
     def update(self, removed: Iterable[int], added: Iterable[tuple[int, str]]) -> None:
-        """Take out passages by id and put in others, (id, text); on the disk when this returns."""
+        """Take out passages by id and put in others, (id, text); on the disk when this returns.
+
+        Raises:
+            OSError: the disk is full or fails.
+        """
         import tantivy
 
-        # One thread: segments, and with them the order of hits, are then the same every time.
-        writer = self._index.writer(heap_size=_HEAP_BYTES, num_threads=1)
-        for id_ in removed:
-            writer.delete_documents_by_term("id", id_)
-        for id_, text in added:
-            writer.add_document(tantivy.Document(id=id_, text=text))
-        writer.commit()
-        writer.wait_merging_threads()
-        self._index.reload()
+        try:
+            # One thread: segments, and with them the order of hits, are then the same every time.
+            writer = self._index.writer(heap_size=_HEAP_BYTES, num_threads=1)
+            for id_ in removed:
+                writer.delete_documents_by_term("id", id_)
+            for id_, text in added:
+                writer.add_document(tantivy.Document(id=id_, text=text))
+            writer.commit()
+            writer.wait_merging_threads()
+            self._index.reload()
+        except ValueError as error:
+            raise OSError(f"tantivy: {error}") from error
         self._searcher = self._index.searcher()
 
     def search(self, question: str, k: int, within: Sequence[int] | None = None) -> Scored:
         """The `k` passages with the highest BM25 score; only those that share a word.
 
         With `within`, passages with these ids alone; how rare a word is counts in all.
+
+        Raises:
+            DamagedIndexError: the index's files are broken.
         """
         import tantivy
 
@@ -105,10 +119,32 @@ class LexicalIndex:
                     (tantivy.Occur.Must, tantivy.Query.const_score_query(chosen, 0.0)),
                 ]
             )
-        hits = self._searcher.search(query, limit=k + _TIES, count=False).hits
-        ids = self._searcher.fast_field_values("id", [address for _, address in hits])
+        with _readable():
+            hits = self._searcher.search(query, limit=k + _TIES, count=False).hits
+            ids = self._searcher.fast_field_values("id", [address for _, address in hits])
         scored = [(int(id_ or 0), float(score)) for id_, (score, _) in zip(ids, hits, strict=True)]
         return sorted(scored, key=lambda pair: (-pair[1], pair[0]))[:k]
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Within it, what tantivy cannot read is said to be damaged.
+
+    It panics on some files with a wrong byte, of which Python makes a
+    BaseException, that would end a server's thread.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if not isinstance(error, ValueError | OSError) and not _is_panic(error):
+            raise
+        raise DamagedIndexError(
+            "the lexical index cannot be read; run `citespan index` to rebuild it"
+        ) from error
+
+
+def _is_panic(error: BaseException) -> bool:
+    return type(error).__module__ == "pyo3_runtime"  # It has a name there, and is not exported.
 
 
 def _schema() -> "tantivy.Schema":

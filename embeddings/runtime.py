@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from corpus.cores import cores
+from corpus.durable import place
 from corpus.errors import ExportError, ModelError
 from corpus.records import ModelIdentity
 
@@ -221,7 +222,7 @@ def export(
         partial.mkdir()
         try:
             _export(source, weights, role, precision, partial)
-            partial.rename(cache / name)
+            place(partial, cache / name)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     return ExportedModel(cache / name, workers)

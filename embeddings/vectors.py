@@ -82,21 +82,38 @@ class VectorIndex:
             if hasattr(faiss.downcast_index(index), "nprobe"):
                 index.nprobe = described["nprobe"]
             return cls(index, described["recall"])
-        except (OSError, RuntimeError, ValueError, KeyError) as error:
+        except (OSError, RuntimeError, ValueError, KeyError, MemoryError) as error:
             raise DamagedIndexError(
                 f"{folder} holds no readable FAISS index; run `citespan index` to rebuild it"
             ) from error
 
     def save(self, folder: Path) -> None:
-        """Write the index into the folder."""
+        """Write the index into the folder.
+
+        Raises:
+            OSError: the disk is full or fails.
+        """
         import faiss
 
-        faiss.write_index(self._index, str(folder / "vectors.faiss"))
+        # Through Python's file, which says when the disk is full; FAISS's own is silent of that
+        # where it comes out as late as on closing.
+        with (folder / "vectors.faiss").open("wb") as stream:
+            to_stream: Any = faiss.PyCallbackIOWriter(stream.write)  # type: ignore[attr-defined]
+            faiss.write_index(self._index, to_stream)
         described = {"recall": self.recall, "nprobe": getattr(self._index, "nprobe", 0)}
         (folder / "vectors.json").write_text(json.dumps(described), encoding="utf-8")
 
     def __len__(self) -> int:
         return int(self._index.ntotal)
+
+    def contents(self) -> tuple[Ids, Floats] | None:
+        """The ids and the vectors as they were put in; None where they are kept quantised."""
+        import faiss
+
+        if not self.exact:
+            return None
+        inner = faiss.downcast_index(self._index.index)
+        return faiss.vector_to_array(self._index.id_map), inner.reconstruct_n(0, inner.ntotal)
 
     @property
     def exact(self) -> bool:

@@ -12,6 +12,7 @@ from tempfile import mkdtemp
 from typing import Any
 
 from corpus.database import DocumentSummary
+from corpus.durable import place
 from corpus.errors import GoldError
 from corpus.extract import Columns
 from corpus.records import document_id
@@ -300,7 +301,7 @@ def index_own(
         for number, file in enumerate(distractors):
             write_paragraphs(read_squad(file), partial / f"distractors-{number}")
         try:
-            partial.rename(folder / "files")
+            place(partial, folder / "files")
         except OSError:  # Another process was faster.
             shutil.rmtree(partial)
     index = own_index([folder / "files"], models, purpose="gold", progress=progress)

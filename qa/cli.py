@@ -5,6 +5,7 @@ Heavy imports stand inside the functions that need them, so that `--help` is ins
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from corpus.errors import CitespanError, InputError, RootError
+from corpus.errors import CitespanError, InputError, RootError, StoppedError
 from corpus.extract import DEFAULT_COLUMNS, Columns
 
 if TYPE_CHECKING:
@@ -826,8 +827,29 @@ def _index(
 ) -> "Changes":
     from qa.indexing import index_files
 
-    with _progress() as progress:
-        return index_files(folder, paths, models=models, progress=progress, **options)
+    with _progress() as progress, _stoppable() as stop:
+        return index_files(folder, paths, models=models, progress=progress, stop=stop, **options)
+
+
+@contextmanager
+def _stoppable() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C was pressed, once; pressed again it ends the run at once."""
+    pressed = False
+
+    def press(*_: object) -> None:
+        nonlocal pressed
+        if pressed:
+            raise KeyboardInterrupt
+        pressed = True
+        if sys.stderr.isatty():
+            # Not by way of the stream, in the middle of whose own work this may be called.
+            os.write(2, b"\r\033[Kstopping; what was read is kept (Ctrl-C again: at once)\n")
+
+    before = signal.signal(signal.SIGINT, press)
+    try:
+        yield lambda: pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _columns(text: list[str] | None, title: str | None) -> Columns | None:
@@ -894,6 +916,11 @@ def _print_failures(changes: "Changes") -> None:
 
 def _require_success(changes: "Changes", *, strict: bool) -> None:
     """Fail when a root was lost or nothing could be read; when strict, if any file could not."""
+    if changes.unread:
+        raise StoppedError(
+            f"stopped before {changes.unread:,} of the files were read; what was read is kept, and"
+            " `citespan index` goes on with the rest"
+        )
     for reason in changes.kept_roots.values():
         raise RootError(reason)
     read = len(changes.added) + len(changes.changed) + changes.unchanged

@@ -4,15 +4,18 @@ What is derived is made again without asking. The truth is only touched when
 asked to, and after a backup.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from corpus.checkup import backup, contradictions, salvage, unreadable
+from corpus.database import VectorHash
 from corpus.errors import CitespanError, DamagedIndexError
 from corpus.writer import FileNotes, Writer, locked
-from embeddings.build import damage
+from embeddings.build import altered, damage
+from embeddings.encoder import open_encoder, vector_hash
 from embeddings.follow import publish
 from embeddings.runtime import identify
 from qa.settings import model_pair
@@ -51,7 +54,7 @@ def examine(
     if (broken := unreadable(folder)) is not None:
         return [_salvaged(folder, broken, progress) if repair else _not_repaired(broken)]
     with Writer.open_existing(folder, notify=progress) as writer:
-        truth = list(_mended(writer, progress) if repair else _truth(writer))
+        truth = list(_mended(writer, progress) if repair else _truth(writer, _wrong(writer)))
         sound = all(finding.state != "damaged" for finding in truth)
         return [
             *truth,
@@ -83,8 +86,28 @@ def _not_repaired(broken: str) -> Finding:
     )
 
 
-def _truth(writer: Writer) -> Iterator[Finding]:
-    wrong = contradictions(writer)
+def _wrong(writer: Writer) -> dict[Path | None, str]:
+    """Files of which the truth contradicts itself, or its own checksums; with what is wrong."""
+    wrong = contradictions(writer, _hash_of(writer))
+    if wrong or damage(writer):
+        return wrong
+    what = "has a vector that is not the one in the index"
+    return dict.fromkeys(writer.sources(altered(writer)), what)
+
+
+def _hash_of(writer: Writer) -> Callable[[str], VectorHash] | None:
+    """What passages' texts are known by; None where the model that says so is not here."""
+    recipe = writer.recipe
+    try:
+        source = model_pair(recipe.models).encoder
+        if identify(source).sha256 != recipe.encoder.sha256:
+            return None
+        return partial(vector_hash, open_encoder(source, fallback=writer.folder))
+    except CitespanError:
+        return None
+
+
+def _truth(writer: Writer, wrong: Mapping[Path | None, str]) -> Iterator[Finding]:
     for path, what in wrong.items():
         yield _not_repaired(f"{path} {what}" if path else what)
     if not wrong:
@@ -96,7 +119,7 @@ def _truth(writer: Writer) -> Iterator[Finding]:
 def _mended(writer: Writer, progress: Callable[[str], None]) -> Iterator[Finding]:
     """Take out what contradicts itself, so that it is read again."""
     copy = None
-    while wrong := contradictions(writer):
+    while wrong := _wrong(writer):
         copy = copy or backup(writer.folder)
         files = [source for source in wrong if source is not None]
         for source in files:
@@ -111,7 +134,7 @@ def _mended(writer: Writer, progress: Callable[[str], None]) -> Iterator[Finding
                 f" database was kept as {copy}".strip(),
             )
     if copy is None:
-        yield from _truth(writer)
+        yield from _truth(writer, {})
 
 
 def _derived(writer: Writer, progress: Callable[[str], None]) -> Iterator[Finding]:

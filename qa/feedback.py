@@ -1,12 +1,12 @@
 """What visitors say of answers, as gold questions that `citespan eval` reads."""
 
 import json
-import os
 import tempfile
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from corpus.durable import place
 from corpus.errors import InputError
 from corpus.records import Document
 
@@ -77,6 +77,4 @@ def _write(folder: Path, id_: str, row: dict[str, Any] | None) -> None:
             "w", dir=folder, prefix=f".{FEEDBACK}-", encoding="utf-8", delete=False
         ) as stream:
             stream.writelines(f"{line}\n" for line in kept)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(stream.name).rename(path)
+        place(Path(stream.name), path)

@@ -36,6 +36,7 @@ def index_files(
     columns: Columns | None = None,
     dry_run: bool = False,
     progress: Callable[[str], None] = lambda _: None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Changes:
     """What `citespan index` does; see `embeddings.follow.update`.
 
@@ -49,6 +50,7 @@ def index_files(
         columns: which columns of tables to use from now on; None leaves them as they were.
         dry_run: find out what there is to do, and change nothing.
         progress: receives a line now and then.
+        stop: once it says yes, what was read is kept and the rest left as it was.
 
     Raises:
         RecipeError: the index was made with other models.
@@ -84,6 +86,7 @@ def index_files(
             columns=columns,
             dry_run=dry_run,
             progress=progress,
+            stop=stop,
         )
 
 

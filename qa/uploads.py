@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import BinaryIO
 
+from corpus.durable import flush
 from corpus.errors import LoadError
 from corpus.load import chosen_loader
 from corpus.text import whole
@@ -72,6 +73,7 @@ def store(stream: BinaryIO, name: str, folder: Path, limits: UploadLimits) -> Pa
                 raise LoadError(f"has more than {limits.file_bytes / 2**20:.3g} MB")
             partial.write(piece)
         partial.flush()
+        os.fsync(partial.fileno())
         if not size:
             raise LoadError("has no text: the file is empty")
         kept = sum(map(_size, folder.iterdir()))
@@ -98,6 +100,7 @@ def _placed(partial: Path, target: Path, data: bytes) -> Path:
             number += 1
             place = target.with_stem(f"{target.stem}-{number}")
         else:
+            flush(place.parent)
             return place
 
 

@@ -59,6 +59,7 @@ def index(healthy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     source = ModelSource("toy", tmp_path)
     monkeypatch.setattr(doctor, "model_pair", lambda _: ModelPair(source, source))
     monkeypatch.setattr(doctor, "identify", lambda _: TOY)
+    monkeypatch.setattr(doctor, "open_encoder", lambda *_, **__: ToyEncoder(None))
     shutil.copytree(healthy, tmp_path / "index")
     return tmp_path / "index"
 
@@ -265,6 +266,11 @@ CONTRADICTIONS = {
         f"UPDATE vectors SET vector = CAST(vector || x'0000' AS BLOB) WHERE hash ="
         f" (SELECT vector FROM passages WHERE document = {PEAR} LIMIT 1)"
     ],
+    "another checksum than the file's": [
+        "UPDATE documents SET sha256 = 'f' || substr(sha256, 2) WHERE source LIKE '%pear.txt'",
+        "UPDATE documents SET sha256 = '0' || substr(sha256, 2) WHERE source LIKE '%pear.txt'"
+        " AND sha256 IN (SELECT sha256 FROM files)",
+    ],
     "documents without a file": ["DELETE FROM files WHERE path LIKE '%pear.txt'"],
     "a file without documents": [
         f"DELETE FROM passages WHERE document = {PEAR}",
@@ -272,6 +278,14 @@ CONTRADICTIONS = {
     ],
     "a document without passages": [f"DELETE FROM passages WHERE document = {PEAR}"],
     "passages without a document": ["DELETE FROM documents WHERE source LIKE '%pear.txt'"],
+    "a letter of a text": [
+        "UPDATE documents SET text = replace(text, 'year 7', 'year 9')"
+        " WHERE source LIKE '%pear.txt'"
+    ],
+    "a bit of a vector": [
+        f"UPDATE vectors SET vector = CAST(x'0102' || substr(vector, 3) AS BLOB) WHERE hash ="
+        f" (SELECT vector FROM passages WHERE document = {PEAR} LIMIT 1)"
+    ],
     "a text that is no UTF-8": [
         "UPDATE documents SET text = CAST(x'41ff42' AS TEXT) WHERE source LIKE '%pear.txt'"
     ],
@@ -341,6 +355,9 @@ UNREADABLE: dict[str, Callable[[Path], Any]] = {
         d.parent, "UPDATE meta SET value = 'x' WHERE key = 'generation'"
     ),
     "no next passage": lambda d: sql(d.parent, "DELETE FROM meta WHERE key = 'next_passage'"),
+    "truncated": lambda d: cut(d, d.stat().st_size // 2 // 4096 * 4096),
+    "truncated within a page": lambda d: cut(d, d.stat().st_size // 2 + 77),
+    "cut by a few bytes": lambda d: cut(d, d.stat().st_size - 3),
     "no columns": lambda d: sql(d.parent, "DELETE FROM meta WHERE key = 'columns'"),
     "columns of nonsense": lambda d: sql(
         d.parent, "UPDATE meta SET value = '[' WHERE key = 'columns'"
@@ -356,8 +373,6 @@ HOPELESS: dict[str, Callable[[Path], Any]] = {
     "empty": lambda d: cut(d, 0),
     "fifty bytes": lambda d: cut(d, 50),
     "one page": lambda d: cut(d, 4096),
-    "truncated": lambda d: cut(d, d.stat().st_size // 2 // 4096 * 4096),
-    "truncated within a page": lambda d: cut(d, d.stat().st_size // 2 + 77),
     "no recipe": lambda d: sql(d.parent, "DELETE FROM meta WHERE key = 'recipe'"),
     "recipe of nonsense": lambda d: sql(
         d.parent, "UPDATE meta SET value = '{' WHERE key = 'recipe'"

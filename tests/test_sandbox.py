@@ -2,9 +2,12 @@
 
 import json
 import os
+import platform
 import random
 import resource
+import select
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -90,12 +93,12 @@ really, HEADER = sandbox.load, struct.Struct(">Q")
 def frame(payload):
     os.write(replies, HEADER.pack(len(payload)) + payload)
 
-def planted(path, data, columns):
+def planted(path, data, columns, **known):
     global replies
     # The pipe to the parent, wherever the worker keeps it.
     replies = next(fd for fd in range(3, 64) if is_reply_pipe(fd))
     exec(data.decode().partition("!")[2] or "pass")
-    return really(path, data, columns)
+    return really(path, data, columns, **known)
 
 def is_reply_pipe(fd):
     try:
@@ -247,6 +250,29 @@ def test_a_worker_may_write_no_file(planted: Callable[[str], Path], tmp_path: Pa
     with Sandbox(workers=1) as sandbox:
         assert "File too large" in said(sandbox.read(writing))
     assert not out.exists() or out.read_bytes() == b""
+
+
+@pytest.mark.skipif(
+    platform.system() != "Linux" or platform.machine() not in ("x86_64", "aarch64"),
+    reason="there is no such filter here",
+)
+def test_a_worker_reaches_no_network(good: Path, planted: Callable[[str], Path]) -> None:
+    """Not even this machine, whatever a file makes it do, and whatever it starts."""
+    with socket.socket() as listener, Sandbox(workers=1) as sandbox:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        listener.setblocking(False)
+        port = listener.getsockname()[1]
+        reaching = f"import socket; socket.create_connection(('127.0.0.1', {port}))"
+        starting = f"import subprocess; subprocess.run([sys.executable, '-c', {reaching!r}])"
+        assert "PermissionError" in said(sandbox.read(planted(reaching)))
+        assert "A planted file" in text_of(sandbox.read(planted(starting)))
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+        for family in ("AF_UNIX", "AF_INET6", "AF_NETLINK"):
+            reason = said(sandbox.read(planted(f"import socket; socket.socket(socket.{family})")))
+            assert "PermissionError" in reason
+        assert text_of(sandbox.read(good)) == "A good file."
 
 
 # Limits.
@@ -477,6 +503,51 @@ def test_closing_in_the_middle_ends_the_processes(
     assert leftovers() == {}
     thread.join(5)
     assert not thread.is_alive()
+
+
+def test_closing_takes_no_pipe_from_under_a_reader(
+    planted: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its number is given to the next file that is opened, which a late reader would read from."""
+    hanging = planted("time.sleep(600)")
+    polled = threading.Event()
+
+    class Late:
+        """Reports that there is something to read some time after there is."""
+
+        def __init__(self) -> None:
+            self._poll = poll()
+
+        def register(self, *arguments: int) -> None:
+            self._poll.register(*arguments)
+
+        def poll(self, milliseconds: float) -> Any:
+            polled.set()
+            found = self._poll.poll(milliseconds)
+            time.sleep(0.5)
+            return found
+
+    poll = select.poll
+    sandbox = Sandbox(workers=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(select, "poll", Late)
+        results: list[ReadFile] = []
+        thread = threading.Thread(target=lambda: results.append(sandbox.read(hanging)))
+        thread.start()
+        assert polled.wait(10)
+        time.sleep(0.7)
+        sandbox.close()
+        pipes = [os.pipe() for _ in range(8)]
+        for _, writing in pipes:
+            os.write(writing, b"mine")
+        thread.join(20)
+    kept = []
+    for reading, writing in pipes:
+        os.close(writing)
+        kept.append(os.read(reading, 9))
+        os.close(reading)
+    assert kept == [b"mine"] * 8
+    assert [file.outcome for file in results] == ["failed"]
 
 
 def test_closing_at_any_moment_ends_the_processes(
