@@ -17,6 +17,7 @@ Extent: TypeAlias = tuple[int, int]
 """Start and end of a run of characters, half-open."""
 
 _LINE = re.compile(r"[^\r\n\f]*(?:\r\n|[\r\n\f]|\Z)")
+_WIDE_SPACE = re.compile(r"[^\S\x00-\x7f]")
 _HEADING = re.compile(r"\s*#{1,6}\s")
 _ITEM = re.compile(r"\s*(?:[-*+•]\s|\d{1,3}[.)]\s|\|)")
 
@@ -180,7 +181,10 @@ def _cut(
 def _sentences(text: str) -> Iterator[_Sentence]:
     """Every sentence, trimmed of white space, in order; together all non-space characters."""
     for block, (start, end, heading) in enumerate(_blocks(text)):
-        cuts = [b["start_index"] for b in sentencex.get_sentence_boundaries("en", text[start:end])]
+        # White space of several bytes between an abbreviation and its full stop makes sentencex
+        # panic (seen with 1.0.32); to a sentence it is a space like any other.
+        plain = _WIDE_SPACE.sub(" ", text[start:end])
+        cuts = [b["start_index"] for b in sentencex.get_sentence_boundaries("en", plain)]
         for low, high in zip([0, *cuts], [*cuts, end - start], strict=True):
             if trimmed := _trim(text, start + low, start + high):
                 yield _Sentence(*trimmed, block, heading)
