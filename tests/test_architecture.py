@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ROOMS = {
     "corpus": [
-        "errors", "records", "cores", "extract", "blocks", "text", "html", "pdf", "word",
+        "errors", "log", "records", "cores", "extract", "blocks", "text", "html", "pdf", "word",
         "tables", "load", "page_view", "sandbox", "scan", "split", "generations", "database",
         "checkup", "store", "writer",
     ],
