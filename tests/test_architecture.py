@@ -11,7 +11,7 @@ ROOMS = {
     "corpus": [
         "errors", "log", "records", "cores", "extract", "blocks", "text", "html", "pdf", "word",
         "tables", "load", "page_view", "sandbox", "scan", "split", "generations", "database",
-        "checkup", "store", "writer",
+        "migrations", "checkup", "store", "writer",
     ],
     "embeddings": [
         "onnx_export", "runtime", "encoder", "vectors", "lexical", "search", "mining", "build",
