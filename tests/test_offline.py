@@ -26,7 +26,7 @@ from test_train import base, squad  # noqa: F401 - a fixture
 from qa.settings import model_pair
 
 QUESTION = "How many defectors went public?"
-GUARD = '''
+GUARD = """
 import os, sys
 
 LOCAL = {"127.0.0.1", "::1", "localhost", "", None, b"localhost"}
@@ -54,7 +54,7 @@ def watch(event, arguments):
             log.write(f"{arguments[0]} {os.environ.get('HF_HUB_OFFLINE')}\\n")
 
 sys.addaudithook(watch)
-'''
+"""
 
 
 @cache
@@ -165,7 +165,9 @@ def test_every_command_works_offline_and_reaches_for_nothing(
 
 @pytest.mark.long
 def test_models_are_exported_and_trained_offline(
-    guarded: Guarded, tmp_path: Path, base: Path  # noqa: F811
+    guarded: Guarded,
+    tmp_path: Path,
+    base: Path,  # noqa: F811
 ) -> None:
     train, dev = squad(tmp_path / "train.json", seed=1), squad(tmp_path / "dev.json", seed=2)
     guarded.environment["CITESPAN_CACHE"] = str(tmp_path / "cache")
@@ -217,9 +219,7 @@ def files_of(index: Path) -> list[str]:
     return [str(name) for name in names if "lock" not in name.name]
 
 
-def test_a_foreign_index_runs_nothing(
-    guarded: Guarded, sample_index: Path, tmp_path: Path
-) -> None:
+def test_a_foreign_index_runs_nothing(guarded: Guarded, sample_index: Path, tmp_path: Path) -> None:
     """Every file of it in turn is a pickle that tells when it is opened as one."""
     mark = tmp_path / "mark"
     names = files_of(sample_index)
@@ -270,10 +270,9 @@ def test_a_foreign_pair_of_models_runs_nothing(guarded: Guarded, tmp_path: Path)
         (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Planted(mark)))
         (folder / "evil.py").write_text(f"import os\nos.mkdir({str(mark)!r})\n")
         config = json.loads((folder / "config.json").read_text())
-        config["auto_map"] = {
-            name: "evil.Model"
-            for name in ("AutoConfig", "AutoModel", "AutoModelForQuestionAnswering")
-        }
+        config["auto_map"] = dict.fromkeys(
+            ("AutoConfig", "AutoModel", "AutoModelForQuestionAnswering"), "evil.Model"
+        )
         (folder / "config.json").write_text(json.dumps(config))
     (tmp_path / "a.txt").write_text("The keeper of the harbour was Ada Moreau.")
     guarded.environment["CITESPAN_CACHE"] = str(tmp_path / "cache")
