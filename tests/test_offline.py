@@ -152,7 +152,8 @@ def test_every_command_works_offline_and_reaches_for_nothing(
     assert guarded("eval", "gold.jsonl", "--sample", "--html", "report.html", **here)
     links = re.findall(r"https?://[\w.]+", (tmp_path / "report.html").read_text(encoding="utf-8"))
     assert set(links) <= {"http://www.w3.org"}  # The name of SVG, which nobody fetches.
-    assert guarded("calibrate", "gold.jsonl", "--sample", "--out", "fitted.json", **here)
+    (tmp_path / "more.jsonl").write_text("".join(rows[:42]), encoding="utf-8")
+    assert guarded("calibrate", "more.jsonl", "--sample", "--out", "fitted.json", **here)
     assert "removed" in guarded("rm", "harbour.txt", **here)
     with serving(tmp_path / ".citespan", **guarded.environment) as server:
         assert server.ask("When was the bridge closed?")["answered"]
