@@ -10,7 +10,6 @@ a bug, to stderr, as Python does by itself.
 import json
 import logging
 import os
-import secrets
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -78,7 +77,7 @@ def failure(error: BaseException, id_: str | None = None) -> str:
         error: what nobody expected.
         id_: of the request in which it came up; by default a new one.
     """
-    id_ = id_ or secrets.token_hex(8)
+    id_ = id_ or os.urandom(8).hex()
     _LOGGER.error("error %s", id_, exc_info=error, extra={"event": "bug", "fields": {"id": id_}})
     return id_
 

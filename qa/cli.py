@@ -808,7 +808,8 @@ def main() -> None:
         typer.echo(f"Error {failure(error)}: this is a bug in Citespan: {error!r:.300}", err=True)
         sys.exit(EXIT_ERROR)
     finally:
-        event("ended", arguments=sys.argv[1:], code=code, seconds=time.monotonic() - started)
+        command = next((each for each in sys.argv[1:] if not each.startswith("-")), None)
+        event("ended", command=command, code=code, seconds=time.monotonic() - started)
 
 
 def _verbose_first(arguments: list[str]) -> list[str]:
