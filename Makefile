@@ -1,10 +1,11 @@
-# Words for people: setup demo test test-long check smoke. Each makes .venv when it is missing.
+# Words for people: setup demo test test-long fuzz check smoke. Each makes .venv when it is missing.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+FUZZ_SECONDS ?= 600
 
-.PHONY: setup demo test test-long check smoke
+.PHONY: setup demo test test-long fuzz check smoke
 
 setup: $(READY)  ## make the virtual environment
 
@@ -21,6 +22,10 @@ test: $(READY)  ## run the whole suite
 
 test-long: $(READY)  ## run what takes minutes: many kills, many documents, huge files
 	$(BIN)/pytest -m long -s
+
+fuzz: $(READY)  ## look for bytes that a reader of files cannot bear, for FUZZ_SECONDS
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,fuzz]'
+	$(BIN)/python tests/fuzz.py --seconds $(FUZZ_SECONDS)
 
 check: $(READY)  ## lint and types
 	$(BIN)/ruff check .

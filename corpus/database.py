@@ -7,6 +7,7 @@ embedded, so that the same text is embedded once.
 
 import json
 import os
+import shlex
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -30,6 +31,7 @@ from corpus.records import Document, ModelIdentity, Recipe
 __all__ = [
     "DATABASE",
     "GENERATIONS",
+    "SCHEMA_VERSION",
     "Database",
     "DocumentSummary",
     "IndexedFile",
@@ -46,7 +48,7 @@ _T = TypeVar("_T")
 
 DATABASE = "index.sqlite"
 GENERATIONS = "generations"
-_SCHEMA_VERSION = 2
+SCHEMA_VERSION = 2
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE roots (path TEXT PRIMARY KEY) WITHOUT ROWID;
@@ -375,11 +377,17 @@ def connect(folder: Path, *, read_only: bool) -> sqlite3.Connection:
     if version == 0:
         connection.close()
         raise DamagedIndexError(f"{path} is no database of an index; {_START_AGAIN}")
-    if version != _SCHEMA_VERSION:
+    if version != SCHEMA_VERSION:
         connection.close()
+        what_to_do = (
+            f"`citespan index --index {shlex.quote(str(folder))}` brings it up to date"
+            if version < SCHEMA_VERSION
+            else "a later version made it: install that, or index again into another folder with"
+            " --index DIR"
+        )
         raise RecipeError(
-            f"the index at {folder} has schema {version}, this version reads"
-            f" {_SCHEMA_VERSION}; index again into another folder with --index DIR"
+            f"the index at {folder} has schema {version}, this version reads {SCHEMA_VERSION};"
+            f" {what_to_do}"
         )
     return connection
 
@@ -431,7 +439,7 @@ def _fill(
         "columns": json.dumps(asdict(DEFAULT_COLUMNS)),
     }
     connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
-    connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     fill(connection)
 
 

@@ -17,6 +17,7 @@ Extent: TypeAlias = tuple[int, int]
 """Start and end of a run of characters, half-open."""
 
 _LINE = re.compile(r"[^\r\n\f]*(?:\r\n|[\r\n\f]|\Z)")
+_WIDE_SPACE = re.compile(r"[^\S\x00-\x7f]")
 _HEADING = re.compile(r"\s*#{1,6}\s")
 _ITEM = re.compile(r"\s*(?:[-*+•]\s|\d{1,3}[.)]\s|\|)")
 
@@ -184,7 +185,9 @@ def _sentences(text: str) -> Iterator[_Sentence]:
             # In pieces: the time that sentencex takes grows with the square of the quotation marks
             # that are never closed. The last sentence may go on in the next piece.
             stop = min(end, start + _MAX_SENTENCE_CHARS)
-            piece = text[start:stop]
+            # White space of several bytes between an abbreviation and its full stop makes it
+            # panic (seen with 1.0.32); to a sentence it is a space like any other.
+            piece = _WIDE_SPACE.sub(" ", text[start:stop])
             cuts = [b["start_index"] for b in sentencex.get_sentence_boundaries("en", piece)]
             if stop < end and cuts and cuts[-1] > 0:
                 stop = start + cuts.pop()

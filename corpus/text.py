@@ -108,7 +108,7 @@ def whole(text: str) -> str:
 def headline(text: str) -> str | None:
     """The first heading or headline: a short first line that is no sentence."""
     first, _, rest = text.lstrip("\ufeff \t\r\n").partition("\n")
-    first = first.strip()
+    first = " ".join(first.split())  # Of signs that end lines elsewhere, too.
     if heading := _HEADING.match(first):
         return heading["title"]
     if (

@@ -33,6 +33,7 @@ from corpus.database import (
 )
 from corpus.errors import IndexStateError, LockedIndexError, NoIndexError
 from corpus.extract import Columns
+from corpus.migrations import migrate
 from corpus.records import Document, Passage, Recipe
 from corpus.split import Extent
 
@@ -98,7 +99,8 @@ class Writer(Database):
             recipe: what a new index is made with; an existing one keeps its own.
             wait_seconds: how long to wait for another writer.
             notify: told once when there is one to wait for.
-            tidy: remove what a run that was killed left behind.
+            tidy: remove what a run that was killed left behind, and bring an index of an
+                earlier version up to date.
 
         Raises:
             LockedIndexError: the other writer is still at work.
@@ -111,6 +113,8 @@ class Writer(Database):
         with locked(folder, wait_seconds=wait_seconds, notify=notify):
             if not (folder / DATABASE).exists():
                 create(folder, new or recipe())
+            elif tidy:
+                migrate(folder)
             with cls._connected(folder, tidy=tidy) as writer:
                 yield writer
 

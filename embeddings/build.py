@@ -10,6 +10,7 @@ import numpy as np
 
 from corpus import generations
 from corpus.errors import DamagedIndexError
+from corpus.log import Stages
 from corpus.writer import Writer
 from embeddings.lexical import LexicalIndex
 from embeddings.search import lexical_folder
@@ -34,28 +35,32 @@ class _State:
     """How many have been deleted since."""
 
 
-def build(writer: Writer, folder: Path, *, afresh: bool) -> VectorIndex:
+def build(writer: Writer, folder: Path, stages: Stages, *, afresh: bool) -> VectorIndex:
     """Write the indexes of what the writer plans into the folder; the dense one comes back.
 
     The last ones are amended where that is good enough, and left alone with `afresh`.
     """
     last = None if afresh else _amendable(writer)
     removed = writer.dropped_passages()
-    if last is None:
-        lexical = LexicalIndex.create(lexical_folder(folder))
-        ids, stored = _gather(writer, lexical, (), new_only=False)
-        vectors = VectorIndex.build(ids, stored)
-        state = _State(built_with=len(ids), tombstones=0)
-    else:
-        shutil.copytree(lexical_folder(writer.artefacts), lexical_folder(folder))
-        lexical = LexicalIndex.open(lexical_folder(folder))
-        ids, stored = _gather(writer, lexical, removed, new_only=True)
-        vectors = VectorIndex.open(writer.artefacts, writable=True)
-        vectors.remove(removed)
-        if len(ids):
-            vectors.add(ids, stored)
-        state = _State(last.built_with, last.tombstones + len(removed))
-    vectors.save(folder)
+    with stages("lexical index"):
+        if last is None:
+            lexical = LexicalIndex.create(lexical_folder(folder))
+        else:
+            shutil.copytree(lexical_folder(writer.artefacts), lexical_folder(folder))
+            lexical = LexicalIndex.open(lexical_folder(folder))
+        new_only = last is not None
+        ids, stored = _gather(writer, lexical, removed if new_only else (), new_only=new_only)
+    with stages("dense index"):
+        if last is None:
+            vectors = VectorIndex.build(ids, stored)
+            state = _State(built_with=len(ids), tombstones=0)
+        else:
+            vectors = VectorIndex.open(writer.artefacts, writable=True)
+            vectors.remove(removed)
+            if len(ids):
+                vectors.add(ids, stored)
+            state = _State(last.built_with, last.tombstones + len(removed))
+        vectors.save(folder)
     (folder / _STATE).write_text(json.dumps(asdict(state)), encoding="utf-8")
     return vectors
 

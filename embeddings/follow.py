@@ -14,6 +14,7 @@ from corpus.database import IndexedFile, VectorHash
 from corpus.errors import InputError
 from corpus.extract import Columns
 from corpus.load import is_current
+from corpus.log import Stages, event
 from corpus.records import Document
 from corpus.sandbox import Fingerprint, Limits, ReadFile, Sandbox
 from corpus.scan import Listing, scan
@@ -104,10 +105,11 @@ def update(
     if dry_run:
         run.changes.documents, run.changes.passages = writer.planned_count()
     else:
-        run.changes.recall = publish(writer, run.notes, progress)
+        run.changes.recall = publish(writer, run.notes, progress, run.stages)
         run.changes.documents, run.changes.passages = writer.count()
     run.changes.generation = writer.generation
     run.changes.seconds = time.monotonic() - started
+    _log(writer, run.changes, run.stages, dry_run=dry_run)
     return run.changes
 
 
@@ -127,7 +129,7 @@ def remove(
     started = time.monotonic()
     known, roots = writer.files(), set(writer.roots())
     targets = {_target(writer, name, known, roots) for name in names}
-    changes, notes = Changes(), FileNotes()
+    changes, notes, stages = Changes(), FileNotes(), Stages()
     for path in known:
         if path in targets or _under(path, targets):
             writer.drop_documents(path)
@@ -135,11 +137,33 @@ def remove(
             changes.removed.append(path)
     notes.unfollowed = [root for root in roots if root in targets or _under(root, targets)]
     notes.excluded = sorted(targets)
-    changes.recall = publish(writer, notes, progress)
+    changes.recall = publish(writer, notes, progress, stages)
     changes.documents, changes.passages = writer.count()
     changes.generation = writer.generation
     changes.seconds = time.monotonic() - started
+    _log(writer, changes, stages, dry_run=False)
     return changes
+
+
+def _log(writer: Writer, changes: Changes, stages: Stages, *, dry_run: bool) -> None:
+    for path, reason in {**changes.failed, **changes.kept_roots}.items():
+        event("not read", path=path, reason=reason)
+    event(
+        "indexed",
+        index=writer.folder.absolute(),
+        dry_run=dry_run,
+        added=len(changes.added),
+        changed=len(changes.changed),
+        removed=len(changes.removed),
+        unchanged=changes.unchanged,
+        failed=len(changes.failed),
+        skipped=len(changes.skipped),
+        documents=changes.documents,
+        passages=changes.passages,
+        embedded=changes.embedded,
+        generation=changes.generation,
+        seconds={**stages.seconds, "total": changes.seconds},
+    )
 
 
 def _target(writer: Writer, name: str, known: Collection[Path], roots: Collection[Path]) -> Path:
@@ -161,20 +185,27 @@ def _target(writer: Writer, name: str, known: Collection[Path], roots: Collectio
     return document.source
 
 
-def publish(writer: Writer, notes: FileNotes, progress: Callable[[str], None]) -> float:
+def publish(
+    writer: Writer,
+    notes: FileNotes,
+    progress: Callable[[str], None],
+    stages: Stages | None = None,
+) -> float:
     """Make the plans the next generation, if there are any; the dense index's recall comes back."""
+    stages = stages or Stages()
     afresh = bool(damage(writer))
     recall = 1.0
 
     def fill(folder: Path) -> None:
         nonlocal recall
-        recall = build(writer, folder, afresh=afresh).recall
+        recall = build(writer, folder, stages, afresh=afresh).recall
 
-    if writer.has_plans() or afresh:
-        progress("building the indexes")
-        writer.commit(fill, notes)
-    else:
-        writer.note(notes)
+    with stages("store"):
+        if writer.has_plans() or afresh:
+            progress("building the indexes")
+            writer.commit(fill, notes)
+        else:
+            writer.note(notes)
     return recall
 
 
@@ -194,6 +225,7 @@ class _Run:
     ) -> None:
         self.changes = Changes()
         self.notes = FileNotes(columns=columns)
+        self.stages = Stages()
         self._writer = writer
         self._encoder = encoder
         self._max_bytes = max_bytes
@@ -213,9 +245,10 @@ class _Run:
         named = self._named(paths, roots)
         self.notes.roots = list(paths)
         listing = Listing()
-        for path in sorted(named):
-            if path.exists():
-                scan(path, listing, max_bytes=self._max_bytes)
+        with self.stages("scan"):
+            for path in sorted(named):
+                if path.exists():
+                    scan(path, listing, max_bytes=self._max_bytes)
         self._leave_excluded_out(listing, named)
 
         self.changes.kept_roots = self._lost(named, listing)
@@ -294,7 +327,8 @@ class _Run:
         limits = Limits(file_bytes=self._max_bytes)
         self._progress.start(sizes)
         with Sandbox(limits=limits, columns=self._columns) as sandbox:
-            for number, file in enumerate(sandbox.read_all(to_read), 1):
+            files_read = self.stages.waiting("load", sandbox.read_all(to_read))
+            for number, file in enumerate(files_read, 1):
                 self._take(file)
                 self._progress.read(number)
                 if self._stop():
@@ -352,15 +386,17 @@ class _Run:
 
     def _stage(self, document: Document) -> None:
         recipe = self._recipe
-        extents = split(
-            document.text,
-            self._encoder.tokenizer,
-            max_tokens=recipe.passage_tokens,
-            overlap_tokens=recipe.overlap_tokens,
-        )
+        with self.stages("split"):
+            extents = split(
+                document.text,
+                self._encoder.tokenizer,
+                max_tokens=recipe.passage_tokens,
+                overlap_tokens=recipe.overlap_tokens,
+            )
         texts = [document.text[start:end] for start, end in extents]
         hashes = [vector_hash(self._encoder, text) for text in texts]
-        self._writer.stage(document, list(zip(extents, hashes, strict=True)))
+        with self.stages("store"):
+            self._writer.stage(document, list(zip(extents, hashes, strict=True)))
         self._pending.update(zip(hashes, texts, strict=True))
         if len(self._pending) >= _EMBED_BATCH:
             self._embed()
@@ -376,11 +412,13 @@ class _Run:
             return
         for low in range(0, len(missing), _EMBED_BATCH):
             batch = missing[low : low + _EMBED_BATCH]
-            vectors = self._encoder.encode_passages([text for _, text in batch])
+            with self.stages("embed"):
+                vectors = self._encoder.encode_passages([text for _, text in batch])
             rounded = vectors.astype(STORED)
-            self._writer.add_vectors(
-                (hash_, row.tobytes()) for (hash_, _), row in zip(batch, rounded, strict=True)
-            )
+            with self.stages("store"):
+                self._writer.add_vectors(
+                    (hash_, row.tobytes()) for (hash_, _), row in zip(batch, rounded, strict=True)
+                )
             self.changes.embedded += len(batch)
             self._progress.show()
 

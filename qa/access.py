@@ -21,6 +21,7 @@ import ipaddress
 import re
 import secrets
 import socket
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -33,8 +34,9 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from corpus.errors import InputError
+from corpus.log import event, failure
 
-__all__ = ["Access", "Guard", "is_loopback", "problem"]
+__all__ = ["Access", "Guard", "bug", "is_loopback", "problem"]
 
 _LOCAL_NAMES = {"localhost", "127.0.0.1", "::1"}
 _LOGIN = "/login"
@@ -184,7 +186,21 @@ class Guard:
                 # A page's scripts can be hashed only where they are not compressed.
                 kept = [pair for pair in scope["headers"] if pair[0] != b"accept-encoding"]
                 scope = {**scope, "headers": kept}
-            await self._answer(scope, receive, _Sealed(send, request_id))
+            sealed, started = _Sealed(send, request_id), time.monotonic()
+            try:
+                await self._answer(scope, receive, sealed)
+            except Exception as error:
+                response = bug(error, scope)
+                if sealed.status is None:
+                    await response(scope, receive, sealed)
+            event(
+                "request",
+                id=request_id,
+                method=scope["method"],
+                path=scope["path"],
+                status=sealed.status,
+                seconds=time.monotonic() - started,
+            )
         else:
             await send({"type": "websocket.close", "code": 1008})
 
@@ -308,11 +324,14 @@ class _Sealed:
     def __init__(self, send: Send, request_id: str) -> None:
         self._send = send
         self._request_id = request_id
+        self.status: int | None = None
+        """Of the answer; None where none has been given yet."""
         self._start: Message | None = None
         self._page = b""
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
+            self.status = message["status"]
             headers = MutableHeaders(raw=list(message["headers"]))
             message = {**message, "headers": headers.raw}
             headers["x-request-id"] = self._request_id
@@ -371,11 +390,21 @@ def problem(
 ) -> Response:
     """An error as every interface tells it: a code for programs, a sentence for people."""
     request_id = scope.get("state", {}).get("request_id", "")
+    event("refused", id=request_id, status=status, code=code, error=sentence)
     return JSONResponse(
         {"code": code, "error": sentence, "request_id": request_id},
         status_code=status,
         headers=headers,
     )
+
+
+def bug(error: Exception, scope: Scope) -> Response:
+    """What nobody expected, in the log once for each request, and as the visitor is told of it."""
+    state = scope["state"]
+    if not state.get("bug"):
+        state["bug"] = failure(error, state["request_id"])
+    sentence = "this is a bug in Citespan; its log has it under the request's id"
+    return problem(500, "bug", sentence, scope)
 
 
 def _login_page(status: int, trouble: str = "") -> Response:

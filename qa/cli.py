@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -18,6 +19,7 @@ import typer
 
 from corpus.errors import CitespanError, InputError, RootError, StoppedError
 from corpus.extract import DEFAULT_COLUMNS, Columns
+from corpus.log import event, failure, log_to
 
 if TYPE_CHECKING:
     from corpus.store import Snapshot
@@ -41,6 +43,7 @@ app.add_typer(train, name="train")
 gold = typer.Typer(help="Keep gold questions.", no_args_is_help=True)
 app.add_typer(gold, name="gold")
 
+_VERBOSE = "--verbose"
 _OFFLINE = "HF_HUB_OFFLINE"
 _OFFLINE_CHOSEN = _OFFLINE in os.environ
 
@@ -107,8 +110,17 @@ def _root(
         bool,
         typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
     ] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            _VERBOSE, help="Log to stderr; may follow any command. See also CITESPAN_LOG=FILE."
+        ),
+    ] = False,
 ) -> None:
-    pass
+    if place := os.environ.get("CITESPAN_LOG"):
+        log_to(place)
+    if verbose and place != "-":
+        log_to("-")
 
 
 @app.command()
@@ -784,8 +796,13 @@ def main() -> None:
     """Run the command line; a user's mistake is one line and exit code 1, a bug its traceback."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault(_OFFLINE, "1")
+    started = time.monotonic()
+    code: Any = EXIT_ERROR
     try:
-        app()
+        app(_verbose_first(sys.argv[1:]))
+    except SystemExit as ended:
+        code = ended.code or 0
+        raise
     except BrokenPipeError:
         # The reader of our output has seen enough; nothing more can be written, also at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -793,8 +810,23 @@ def main() -> None:
     except (CitespanError, OSError) as error:
         from qa.render import printable
 
+        event("refused", error=str(error), kind=type(error).__name__)
         typer.echo(f"Error: {printable(str(error))}", err=True)
         sys.exit(EXIT_ERROR)
+    except Exception as error:
+        typer.echo(f"Error {failure(error)}: this is a bug in Citespan: {error!r:.300}", err=True)
+        sys.exit(EXIT_ERROR)
+    finally:
+        command = next((each for each in sys.argv[1:] if not each.startswith("-")), None)
+        event("ended", command=command, code=code, seconds=time.monotonic() - started)
+
+
+def _verbose_first(arguments: list[str]) -> list[str]:
+    """The arguments, `--verbose` before the command, wherever it stood among its options."""
+    ours = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    if _VERBOSE not in ours:
+        return arguments
+    return [_VERBOSE, *(each for each in ours if each != _VERBOSE), *arguments[len(ours) :]]
 
 
 def _documents(docs: list[Path] | None, sample: bool) -> list[Path]:

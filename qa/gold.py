@@ -12,6 +12,7 @@ import io
 import json
 import lzma
 import os
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -243,13 +244,13 @@ def _read(path: Path) -> str:
         raise GoldError(f"no gold file at {path}") from None
     except IsADirectoryError:
         raise GoldError(f"{path} is a folder; expected a file of gold questions") from None
-    except (OSError, EOFError, ValueError, lzma.LZMAError) as error:
+    except (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error) as error:
         raise GoldError(f"{path} cannot be read ({error}); expected UTF-8 text") from error
 
 
 def _paragraphs(path: Path, article: dict[str, Any]) -> Iterator[Paragraph]:
     for paragraph in article["paragraphs"]:
-        text = paragraph["context"]
+        text = _string(paragraph["context"])
         yield Paragraph(text, tuple(_question(path, text, entry) for entry in paragraph["qas"]))
 
 
@@ -257,15 +258,21 @@ def _question(path: Path, text: str, entry: dict[str, Any]) -> Question:
     spans = []
     # SQuAD 2.0 leaves `answers` empty where `is_impossible` is true.
     for answer in entry["answers"]:
-        start, quote = answer["answer_start"], answer["text"]
+        start, quote = answer["answer_start"], _string(answer["text"])
         seen = text[start : start + len(quote)]
-        if seen != quote or not quote:
+        if seen != quote or not quote or type(start) is not int or start < 0:
             raise GoldError(
                 f"{path}: question {entry['id']}: the paragraph has {seen!r} at {start},"
                 f" the answer is {quote!r}; answer_start counts code points from 0"
             )
         spans.append(GoldSpan(start, start + len(quote), quote))
-    return Question(str(entry["id"]), entry["question"], tuple(dict.fromkeys(spans)))
+    return Question(str(entry["id"]), _string(entry["question"]), tuple(dict.fromkeys(spans)))
+
+
+def _string(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{_shown(value)} where text was expected")
+    return value
 
 
 def _json_lines(path: Path, text: str) -> Iterator[tuple[int, Any]]:

@@ -19,7 +19,14 @@ import anyio.to_thread
 
 from corpus.cores import cores
 from corpus.database import Database, DocumentSummary, connect
-from corpus.errors import InputError, LoadError, NoIndexError, UnknownDocumentError
+from corpus.errors import (
+    DamagedIndexError,
+    InputError,
+    LoadError,
+    NoIndexError,
+    UnknownDocumentError,
+)
+from corpus.generations import hold, verify_files
 from corpus.records import Document
 from embeddings.follow import Changes
 from qa.examples import examples
@@ -83,6 +90,7 @@ class Library:
         self._asking = anyio.CapacityLimiter(cores())
         self._indexing = anyio.Lock()
         self._brought = self._indexed = 0
+        self._hashed = 0
         self._changes = Changes()
         self._examples: tuple[int, tuple[str, ...]] = (-1, ())
         self._finding_examples = anyio.Lock()
@@ -173,6 +181,26 @@ class Library:
             assert self._current is not None
             return self._current.generation
         return 0
+
+    def damage(self) -> list[str]:
+        """What is wrong with the indexes that answer, one sentence each; empty when they are whole.
+
+        Files are hashed once a generation, and afterwards only their sizes looked at.
+        """
+        with suppress(NoIndexError), self.pipeline() as pipeline:
+            snapshot = pipeline.snapshot
+            if self._hashed != snapshot.generation:
+                found = verify_files(snapshot.artefacts, snapshot.meta("manifest"))
+                if not found:
+                    self._hashed = snapshot.generation
+                return found
+            try:
+                hold(snapshot.artefacts).close()
+            except FileNotFoundError:
+                return [f"{snapshot.artefacts} is missing"]
+            except DamagedIndexError as error:
+                return [str(error)]
+        return []
 
     async def add(self, uploads: Sequence[Upload]) -> Uploaded:
         """Keep the files, and bring the index in line with them; questions are answered meanwhile.

@@ -2,7 +2,6 @@
 
 import math
 import re
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -13,6 +12,7 @@ from typing import Self
 
 from corpus.blocks import CELL_END
 from corpus.errors import InputError
+from corpus.log import Stages, event
 from corpus.records import Document
 from corpus.split import PARAGRAPH_END, sentence_around
 from corpus.store import Snapshot
@@ -181,11 +181,14 @@ class Pipeline:
             RecipeError: it was made with other models.
             DamagedIndexError: a part of it is broken.
         """
-        snapshot = Snapshot.open(Path(folder))
+        stages = Stages()
+        with stages("snapshot"):
+            snapshot = Snapshot.open(Path(folder))
         try:
-            pair = model_pair(models or snapshot.recipe.models)
-            encoder = open_encoder(pair.encoder, fallback=Path(folder), workers=workers)
-            reader = export(pair.reader, "reader", fallback=Path(folder), workers=workers)
+            with stages("models"):
+                pair = model_pair(models or snapshot.recipe.models)
+                encoder = open_encoder(pair.encoder, fallback=Path(folder), workers=workers)
+                reader = export(pair.reader, "reader", fallback=Path(folder), workers=workers)
             snapshot.require_models(encoder=encoder.identity, reader=reader.identity)
             calibration = (
                 Calibration.load(pair.reader.folder / "calibration.json")
@@ -194,7 +197,10 @@ class Pipeline:
             )
             # The reader loads while the indexes open and the question is searched for.
             Thread(target=reader.warm).start()
-            search = Search.open(snapshot, encoder, dense_weight=dense_weight)
+            with stages("indexes"):
+                search = Search.open(snapshot, encoder, dense_weight=dense_weight)
+            where, generation = Path(folder).absolute(), snapshot.generation
+            event("opened", index=where, generation=generation, seconds=stages.seconds)
             return cls(snapshot, search, Reader(reader), calibration)
         except BaseException:
             snapshot.close()
@@ -226,20 +232,37 @@ class Pipeline:
         """
         question = _checked(question, answers, read, min_confidence)
         documents = self._snapshot.named(within)
-        started = time.perf_counter()
-        hits = self._search.search(search_for or question, read, documents if within else None)
-        searched = time.perf_counter()
-        spans = self.spans(question, hits)
-        found = _exact_first(self._answers(question, spans), question)[:answers]
-        ended = time.perf_counter()
-        return Result(
+        stages = Stages()
+        with stages("search"):
+            hits = self._search.search(search_for or question, read, documents if within else None)
+        with stages("read"):
+            spans = self.spans(question, hits)
+        with stages("pool"):
+            best = _exact_first(self._answers(question, spans), question)[:answers]
+            found = _contradicting(best, question)
+        seconds = stages.seconds
+        result = Result(
             question=question,
-            answers=_contradicting(found, question),
+            answers=found,
             threshold=self._calibration.threshold if min_confidence is None else min_confidence,
             hits=tuple(hits),
-            seconds=Seconds(searched - started, ended - searched, ended - started),
+            seconds=Seconds(
+                seconds["search"], seconds["read"] + seconds["pool"], sum(seconds.values())
+            ),
             index=self._state,
         )
+        event(
+            "asked",
+            question=question,
+            searched_for=search_for,
+            answered=result.answered,
+            confidence=found[0].confidence if found else None,
+            threshold=result.threshold,
+            passages=len(hits),
+            generation=self._state.generation,
+            seconds={**seconds, "total": result.seconds.total},
+        )
+        return result
 
     def spans(self, question: str, hits: Sequence[Hit]) -> list[Span]:
         """The candidate answers in these passages, best first, none overlapping another."""

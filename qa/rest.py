@@ -23,7 +23,7 @@ from corpus.errors import (
 )
 from corpus.page_view import image_of
 from qa import render
-from qa.access import problem
+from qa.access import bug, problem
 from qa.library import Library, Upload
 from qa.reference import reference_page
 
@@ -192,10 +192,11 @@ class Removed(_Model):
 class Health(_Model):
     """How the server is."""
 
-    status: Literal["ok"]
+    status: Literal["ok", "damaged"]
     version: str
     generation: int = Field(description="0 where nothing has been indexed yet")
     documents: int
+    damage: list[str] = Field(description="what is wrong with the index; empty when it is whole")
 
 
 DocumentId = Annotated[str, Path(pattern="^[0-9a-f]{16}$", examples=["0f1e2d3c4b5a6978"])]
@@ -270,11 +271,13 @@ def _asking(library: Library) -> APIRouter:
         """Whether the server is well, and what it answers from."""
         generation = await anyio.to_thread.run_sync(lambda: library.generation)
         documents = await anyio.to_thread.run_sync(library.documents)
+        damage = await anyio.to_thread.run_sync(library.damage)
         return {
-            "status": "ok",
+            "status": "damaged" if damage else "ok",
             "version": version("citespan"),
             "generation": generation,
             "documents": len(documents),
+            "damage": damage,
         }
 
     return router
@@ -361,6 +364,10 @@ def _answer_errors(app: FastAPI) -> None:
     async def ours(request: Request, error: Exception) -> Response:
         status, code = next(answer for kind, answer in _STATUS.items() if isinstance(error, kind))
         return problem(status, code, str(error), request.scope)
+
+    @app.exception_handler(Exception)
+    async def unforeseen(request: Request, error: Exception) -> Response:
+        return bug(error, request.scope)  # Logged before it is answered.
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: Exception) -> Response:

@@ -14,6 +14,7 @@ from pydantic import Field
 from starlette.routing import BaseRoute
 
 from corpus.errors import CitespanError
+from corpus.log import event, failure
 from qa import render
 from qa.library import Library
 from qa.rest import MOST_ANSWERS, MOST_CHARS, Result, Summary
@@ -69,4 +70,8 @@ async def _told(work: Callable[[], Awaitable[Any]]) -> Any:
     try:
         return await work()
     except CitespanError as error:
+        event("refused", act="tool", error=str(error))
         raise ToolError(str(error)) from error
+    except Exception as error:
+        sentence = f"this is a bug in Citespan; its log has it as {failure(error)}"
+        raise ToolError(sentence) from error

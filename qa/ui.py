@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from fastapi.responses import FileResponse
 
 from corpus.errors import CitespanError, InputError, LoadError
+from corpus.log import event, failure
 from corpus.page_view import places_of
 from corpus.records import Document
 from qa import feedback, markup
@@ -189,18 +190,34 @@ class Page:
 
     async def _loaded(self, stored: Any) -> AsyncIterator[Changed]:
         """The page as it was left, or with examples."""
-        turns = restored(stored)
-        yield {**await self._library_now(), self._conversation: await self._talk(turns)}
-        yield await self._beginnings()
+        async for changed in self._reported(self._begin(restored(stored))):
+            yield changed
 
     async def _asked(self, question: str, stored: Any) -> AsyncIterator[Changed]:
         """Ask what stands in the box."""
-        async for changed in self._ask(restored(stored), {"question": question}):
+        asking = self._ask(restored(stored), {"question": question})
+        async for changed in self._reported(asking):
             yield changed
 
-    async def _acted(self, event: gr.EventData, stored: Any) -> AsyncIterator[Changed]:
+    async def _acted(self, pressed: gr.EventData, stored: Any) -> AsyncIterator[Changed]:
         """Do what a button on the page says."""
-        data = dict(event._data or {})
+        acting = self._act(restored(stored), dict(pressed._data or {}))
+        async for changed in self._reported(acting):
+            yield changed
+
+    async def _reported(self, changes: AsyncIterator[Changed]) -> AsyncIterator[Changed]:
+        """The changes; where a bug ends them, the id by which the log has it."""
+        try:
+            async for changed in changes:
+                yield changed
+        except Exception as error:
+            yield {self._source: markup.trouble(_bug(error))}
+
+    async def _begin(self, turns: list[Turn]) -> AsyncIterator[Changed]:
+        yield {**await self._library_now(), self._conversation: await self._talk(turns)}
+        yield await self._beginnings()
+
+    async def _act(self, turns: list[Turn], data: _Data) -> AsyncIterator[Changed]:
         acts: Mapping[str, _Act] = {
             "ask": self._ask,
             "again": self._ask_again,
@@ -217,9 +234,10 @@ class Page:
             "clear": self._clear,
         }
         try:
-            async for changed in acts[data["name"]](restored(stored), data):
+            async for changed in acts[data["name"]](turns, data):
                 yield changed
         except (CitespanError, KeyError, IndexError, ValueError, TypeError) as error:
+            event("refused", act=data.get("name"), error=repr(error))
             said = str(error) if isinstance(error, CitespanError) else "That is no longer there."
             yield {self._source: markup.trouble(said)}
 
@@ -294,7 +312,10 @@ class Page:
         try:
             result = await self._library.ask(meant.question, search_for=meant.topic)
         except CitespanError as error:
+            event("refused", act="ask", error=str(error))
             return failed(asked.question, error)
+        except Exception as error:
+            return failed(asked.question, CitespanError(_bug(error)))
         ids = {hit.passage.document_id for hit in result.hits}
         found = {id_: await self._document(id_) for id_ in ids}
         return turn_of(
@@ -377,6 +398,10 @@ class Page:
             self._documents: markup.documents(summaries, self._library.uploads),
             self._header: markup.header(len({s.source for s in summaries}), passages),
         }
+
+
+def _bug(error: Exception) -> str:
+    return f"This is a bug in Citespan; its log has it as {failure(error)}."
 
 
 def _html(name: str, value: str = "") -> gr.HTML:

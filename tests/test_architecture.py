@@ -9,9 +9,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ROOMS = {
     "corpus": [
-        "errors", "records", "cores", "confine", "durable", "extract", "blocks", "text", "html",
-        "pdf", "word", "tables", "load", "page_view", "sandbox", "scan", "split", "generations",
-        "database", "checkup", "store", "writer",
+        "errors", "log", "records", "cores", "confine", "durable", "extract", "blocks", "text",
+        "html", "pdf", "word", "tables", "load", "page_view", "sandbox", "scan", "split",
+        "generations", "database", "migrations", "checkup", "store", "writer",
     ],
     "embeddings": [
         "onnx_export", "runtime", "encoder", "vectors", "lexical", "search", "mining", "build",

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -10,13 +11,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import TOY, TOY_RECIPE, Indexer, ToyEncoder, hold
 
-from corpus import database, generations
+from corpus import database, generations, migrations
 from corpus.errors import (
     DamagedIndexError,
     IndexStateError,
@@ -27,6 +29,7 @@ from corpus.errors import (
 from corpus.records import ModelIdentity
 from corpus.store import Snapshot
 from corpus.writer import Writer
+from embeddings.build import damage
 from embeddings.search import Search
 
 
@@ -366,8 +369,68 @@ def test_another_schema_is_refused(toy_index: Indexer, docs: Path, tmp_path: Pat
     connection = sqlite3.connect(folder_of(tmp_path) / "index.sqlite")
     connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(RecipeError, match="schema 99, this version reads 2"):
+    said = "schema 99, this version reads 2; a later version made it"
+    with pytest.raises(RecipeError, match=said):
         Snapshot.open(folder_of(tmp_path))
+    with pytest.raises(RecipeError, match=said):
+        toy_index(docs)
+
+
+SCHEMA_1 = """
+ALTER TABLE files DROP COLUMN note;
+ALTER TABLE documents DROP COLUMN date;
+ALTER TABLE documents DROP COLUMN line_anchors;
+DROP TABLE exclusions;
+DELETE FROM meta WHERE key IN ('columns', 'manifest');
+PRAGMA user_version = 1;
+"""
+"""What makes of today's database one that the first version made."""
+
+
+def test_an_index_of_an_earlier_version_is_brought_up_to_date(
+    toy_index: Indexer, encoder: ToyEncoder, docs: Path, tmp_path: Path
+) -> None:
+    toy_index(docs)
+    folder = folder_of(tmp_path)
+    with Snapshot.open(folder) as snapshot:
+        before = [snapshot.document(summary.id) for summary in snapshot.summaries()]
+    with closing(sqlite3.connect(folder / "index.sqlite")) as connection:
+        schema = connection.execute("SELECT sql FROM sqlite_master ORDER BY name").fetchall()
+        connection.executescript(SCHEMA_1)
+    said = r"schema 1, .*`citespan index --index .*` brings it up to date"
+    with pytest.raises(RecipeError, match=said):
+        Snapshot.open(folder)
+    untidy = Writer.open(folder, lambda: TOY_RECIPE, tidy=False)  # As for a dry run.
+    with pytest.raises(RecipeError, match=said), untidy:
+        pass
+
+    embedded = len(encoder.embedded)
+    changes = toy_index()
+    assert len(encoder.embedded) == embedded, "vectors are kept"
+    assert (changes.generation, len(changes.changed)) == (2, len(before))
+    with Snapshot.open(folder) as snapshot:
+        assert [snapshot.document(summary.id) for summary in snapshot.summaries()] == before
+    with Writer.open(folder, lambda: TOY_RECIPE) as writer:
+        assert damage(writer) == []
+    with closing(sqlite3.connect(folder / "index.sqlite")) as connection:
+        now = connection.execute("SELECT sql FROM sqlite_master ORDER BY name").fetchall()
+    columns = [re.findall(r"\w+", (sql or "").replace('"', "")) for (sql,) in now]
+    assert columns == [re.findall(r"\w+", (sql or "").replace('"', "")) for (sql,) in schema]
+
+
+def test_a_migration_holds_whole_or_not_at_all(
+    toy_index: Indexer, docs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy_index(docs)
+    with closing(sqlite3.connect(folder_of(tmp_path) / "index.sqlite")) as connection:
+        connection.executescript(SCHEMA_1)
+        before = connection.execute("SELECT * FROM sqlite_master").fetchall()
+        steps = {1: (*migrations._STEPS[1], "nonsense")}
+        monkeypatch.setattr(migrations, "_STEPS", steps)
+        with pytest.raises(sqlite3.OperationalError):
+            migrations.migrate(folder_of(tmp_path))
+        assert connection.execute("SELECT * FROM sqlite_master").fetchall() == before
+        assert connection.execute("PRAGMA user_version").fetchone() == (1,)
 
 
 def test_other_models_are_refused(toy_index: Indexer, docs: Path, tmp_path: Path) -> None:

@@ -1,0 +1,49 @@
+"""Databases of earlier versions, brought up to date where they lie.
+
+A step is a list of statements, and holds whole or not at all. Whatever an
+earlier version did not know is left to the run that follows: the derived
+indexes are built again, and files are read again, whose vectors are kept.
+"""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from corpus.database import DATABASE, SCHEMA_VERSION
+
+__all__ = ["migrate"]
+
+_STEPS = {
+    1: (
+        "CREATE TABLE exclusions (path TEXT PRIMARY KEY) WITHOUT ROWID",
+        "ALTER TABLE files ADD COLUMN note TEXT",
+        # ALTER TABLE adds columns at the end alone, and rows are copied in their order.
+        "CREATE TABLE documents_2 (id TEXT PRIMARY KEY, source TEXT NOT NULL, row INTEGER,"
+        " title TEXT NOT NULL, text TEXT NOT NULL, sha256 TEXT NOT NULL, loader TEXT NOT NULL,"
+        " encoding TEXT, date TEXT, page_starts TEXT NOT NULL, line_anchors TEXT NOT NULL,"
+        " indexed_at REAL NOT NULL)",
+        "INSERT INTO documents_2 SELECT id, source, row, title, text, sha256, loader, encoding,"
+        " NULL, page_starts, '[]', indexed_at FROM documents",
+        "DROP TABLE documents",
+        "ALTER TABLE documents_2 RENAME TO documents",
+        "CREATE INDEX documents_by_source ON documents (source)",
+        "INSERT INTO meta VALUES ('manifest', ''), ('columns', '{\"text\": [], \"title\": null}')",
+        # Dates and lines are known once a file is read again, which it is without a hash.
+        "UPDATE files SET sha256 = ''",
+    ),
+}
+"""How a database of each schema becomes one of the next."""
+
+
+def migrate(folder: Path) -> None:
+    """Bring the database up to date, if it is older; only one who holds the index's lock may."""
+    uri = (folder / DATABASE).absolute().as_uri()
+    with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as connection:
+        while True:
+            ((version,),) = connection.execute("PRAGMA user_version").fetchall()
+            if version not in _STEPS or version >= SCHEMA_VERSION:
+                return
+            connection.execute("BEGIN IMMEDIATE")
+            for statement in (*_STEPS[version], f"PRAGMA user_version = {version + 1}"):
+                connection.execute(statement)
+            connection.execute("COMMIT")
