@@ -1,10 +1,10 @@
-# Words for people: setup demo test check smoke. Each makes .venv when it is missing.
+# Words for people: setup demo test check smoke bench bench-check. Each makes .venv when it is missing.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test check smoke
+.PHONY: setup demo test check smoke bench bench-check
 
 setup: $(READY)  ## make the virtual environment
 
@@ -26,3 +26,9 @@ check: $(READY)  ## lint and types
 
 smoke: $(READY)  ## build the wheel, install it alone elsewhere, ask the sample question
 	$(PYTHON) tests/smoke.py
+
+bench: $(READY)  ## measure speed, beside the alternatives, and put it in the README (half an hour)
+	$(BIN)/citespan bench --peers --out bench.json --readme README.md --picture tests/picture/growth.svg
+
+bench-check: $(READY)  ## a quick measure; fails where a ratio fell by a quarter since bench.json
+	$(BIN)/citespan bench --quick --peers --check bench.json

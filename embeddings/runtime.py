@@ -122,6 +122,11 @@ class ExportedModel:
         self.warm()
         return self._tokenizer
 
+    @property
+    def graph(self) -> Path:
+        """The file that ONNX Runtime reads."""
+        return self._folder / "model.onnx"
+
     def warm(self) -> None:
         """Load tokenizer and session now, once, whichever thread comes first."""
         # functools.cached_property would have one lock for all models in Python 3.11.
@@ -147,12 +152,14 @@ class ExportedModel:
         options.log_severity_level = 3
         # The graph was optimised when it was exported.
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        graph = self._folder / "model.onnx"
         try:
-            return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+            return onnxruntime.InferenceSession(
+                self.graph, options, providers=["CPUExecutionProvider"]
+            )
         except Exception as error:
             raise ModelError(
-                f"{graph} cannot be loaded ({error}); delete {self._folder}, and it is made again"
+                f"{self.graph} cannot be loaded ({error}); delete {self._folder}, and it is made"
+                " again"
             ) from error
 
     @cached_property
