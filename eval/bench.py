@@ -70,7 +70,7 @@ def bench(
     growth: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(dir=place) as folder:
         workshop = Workshop(Path(folder), read_rows(SAMPLE_GOLD), progress)
-        measures = []
+        measures: list[Measure] = []
         for name in wanted:
             if name == "large":
                 growth = list(speed.large(workshop, plan))

@@ -126,7 +126,8 @@ def neighbour_distances(vectors: Floats) -> Floats:
     products = vectors @ vectors.T
     np.fill_diagonal(products, -np.inf)
     squared = np.maximum(2.0 - 2.0 * products.max(axis=1), 0.0)
-    return np.sqrt(squared).astype(np.float32)
+    distances: Floats = np.sqrt(squared).astype(np.float32)
+    return distances
 
 
 def _as_sentences(words: Sequence[str], lengths: Sequence[int]) -> str:

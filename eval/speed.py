@@ -38,6 +38,7 @@ from qa.spans import windows
 __all__ = ["Measure", "Plan", "Workshop", "cold", "embedding", "indexing", "large", "warm"]
 
 OURS = "Citespan"
+_COMMAND = Path(sys.executable).with_name("citespan")
 _QUESTION = "How many defectors went public?"
 _LIBRARIES = "import numpy, onnxruntime, faiss, tantivy, tokenizers, typer"
 _PIECE_TOKENS = 48
@@ -149,9 +150,8 @@ class Workshop:
 
 def cold(workshop: Workshop, peers: Sequence[Installed], plan: Plan) -> Measure:
     """A question from a cold start: from the process's start to the printed answer."""
-    command = Path(sys.executable).with_name("citespan")
     calls: dict[str, Callable[[], object]] = {
-        OURS: lambda: run([command, "ask", _QUESTION, "--index", workshop.sample]),
+        OURS: lambda: run([_COMMAND, "ask", _QUESTION, "--index", workshop.sample]),
         "imports": lambda: run([sys.executable, "-c", _LIBRARIES]),
     }
     for peer in peers:
@@ -182,7 +182,7 @@ def warm(workshop: Workshop, peers: Sequence[Installed], plan: Plan) -> Measure:
     answerable = [row for row in workshop.gold if row.answers]
     asked = (answerable + [row for row in workshop.gold if not row.answers])[: plan.questions]
     with ExitStack() as stack:
-        command = [Path(sys.executable).with_name("citespan"), "ask", "-", "--index", folder]
+        command: list[str | Path] = [_COMMAND, "ask", "-", "--index", folder]
         services = {OURS: stack.enter_context(Service(command, None))}
         for peer in peers:
             workshop.progress(f"indexing {plan.passages:,} passages with {peer.peer.name}")

@@ -71,7 +71,7 @@ def test_readers_equal_torch_at_any_length(tiny: Any, architecture: str) -> None
     for length in (9, 50, 100):
         ids = np.random.default_rng(length).integers(1000, 2000, length)
         types = (np.arange(length) > 4).astype(np.int64)
-        ((starts, ends),) = exported.run([TokenSequence(ids, types)])
+        starts, ends = exported.run(TokenSequence(ids, types))
         inputs = {"input_ids": torch.from_numpy(ids)[None]}
         if types_used:
             inputs["token_type_ids"] = torch.from_numpy(types)[None]
@@ -195,7 +195,7 @@ def test_positions_of_roberta_start_after_its_padding(tiny: Any) -> None:
     exported = export(ModelSource("r", tiny("roberta")), "reader")
     assert exported.max_tokens == 126
     ids = np.full(126, 1000)
-    assert exported.run([TokenSequence(ids, ids * 0)])[0][0].shape == (1, 126)
+    assert exported.run(TokenSequence(ids, ids * 0))[0].shape == (1, 126)
 
 
 def test_two_processes_export_once(tiny: Any, clean_environment: Path) -> None:
