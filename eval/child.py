@@ -14,12 +14,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eval.timing import Timing, peak_bytes, run, timed
+from eval.timing import Timing, first_line, peak_bytes, run, timed
 
 if TYPE_CHECKING:
     from embeddings.encoder import Vectors
 
-__all__ = ["in_child"]
+__all__ = ["in_child", "timed_child"]
 
 _YARDSTICK, _YARDSTICK_ROUNDS = 20_000, 50
 """Search is compared with numpy's product of a vector with so many."""
@@ -31,9 +31,22 @@ def in_child(work: str, *arguments: str | Path | int) -> dict[str, Any]:
     Raises:
         RuntimeError: it failed.
     """
-    command = [sys.executable, "-m", "eval.child", work, *map(str, arguments)]
-    answer: dict[str, Any] = json.loads(run(command))
+    answer: dict[str, Any] = json.loads(run(_command(work, *arguments)))
     return answer
+
+
+def timed_child(work: str, *arguments: str | Path | int) -> tuple[float, dict[str, Any]]:
+    """As `in_child`, with the seconds from the process's start to what it gives.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    seconds, line = first_line(_command(work, *arguments))
+    return seconds, json.loads(line)
+
+
+def _command(work: str, *arguments: str | Path | int) -> list[str | Path]:
+    return [sys.executable, "-m", "eval.child", work, *map(str, arguments)]
 
 
 def build(folder: str, n: str, real: str, words: str) -> dict[str, Any]:
@@ -156,4 +169,4 @@ WORKS: dict[str, Callable[..., dict[str, Any]]] = {
 
 
 if __name__ == "__main__":
-    print(json.dumps(WORKS[sys.argv[1]](*sys.argv[2:])))
+    print(json.dumps(WORKS[sys.argv[1]](*sys.argv[2:])), flush=True)

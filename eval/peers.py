@@ -19,7 +19,7 @@ from typing import Any, Self
 
 from corpus.cores import cores
 from embeddings.runtime import user_cache
-from eval.timing import run
+from eval.timing import printed_after, run
 from qa.settings import model_pair
 
 __all__ = ["PEERS", "Installed", "Peer", "PeerPassage", "Service", "install"]
@@ -90,6 +90,14 @@ class Installed:
             RuntimeError: it failed.
         """
         return run(self.command("ask", folder, question), env=self.environment).strip()
+
+    def asked_cold(self, folder: Path, question: str) -> float:
+        """How long it takes from its process's start to the printed answer, in seconds.
+
+        Raises:
+            RuntimeError: it failed.
+        """
+        return printed_after(self.command("ask", folder, question), env=self.environment)
 
     def command(self, *arguments: str | Path) -> list[str | Path]:
         """The command line that does this."""

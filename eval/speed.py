@@ -24,11 +24,11 @@ from corpus.store import Snapshot
 from embeddings.encoder import Encoder, OnnxEncoder
 from embeddings.runtime import ExportedModel, TokenSequence, export, user_cache
 from embeddings.vectors import STORED, Floats
-from eval.child import in_child
+from eval.child import in_child, timed_child
 from eval.large import add_made
 from eval.made import MadeText, MadeVectors
 from eval.peers import Installed, Service
-from eval.timing import Timing, interleaved, run, timed
+from eval.timing import Timing, interleaved, printed_after, timed
 from qa.answers import f1
 from qa.gold import GoldRow
 from qa.indexing import SAMPLE, index_files
@@ -40,7 +40,9 @@ __all__ = ["Measure", "Plan", "Workshop", "cold", "embedding", "indexing", "larg
 OURS = "Citespan"
 _COMMAND = Path(sys.executable).with_name("citespan")
 _QUESTION = "How many defectors went public?"
-_LIBRARIES = "import numpy, onnxruntime, faiss, tantivy, tokenizers, typer"
+_LIBRARIES = "import numpy, onnxruntime, faiss, tantivy, tokenizers, typer; print()"
+_IMPORTS = partial(printed_after, [sys.executable, "-c", _LIBRARIES])
+"""The yardstick of every cold start: the libraries that it needs."""
 _PIECE_TOKENS = 48
 """Real vectors are those of the sample's pieces of so many tokens: some five hundred."""
 
@@ -150,15 +152,16 @@ class Workshop:
 
 def cold(workshop: Workshop, peers: Sequence[Installed], plan: Plan) -> Measure:
     """A question from a cold start: from the process's start to the printed answer."""
-    calls: dict[str, Callable[[], object]] = {
-        OURS: lambda: run([_COMMAND, "ask", _QUESTION, "--index", workshop.sample]),
-        "imports": lambda: run([sys.executable, "-c", _LIBRARIES]),
+    ask: list[str | Path] = [_COMMAND, "ask", _QUESTION, "--index", workshop.sample]
+    calls: dict[str, Callable[[], float]] = {
+        OURS: partial(printed_after, ask),
+        "imports": _IMPORTS,
     }
     for peer in peers:
         folder = workshop.folder / f"cold-{Path(peer.peer.script).stem}"
         workshop.progress(f"indexing the sample with {peer.peer.name}")
         peer.index(folder, [{"id": n, "text": t} for n, t in enumerate(workshop.passages)])
-        calls[peer.peer.name] = partial(peer.ask, folder, _QUESTION)
+        calls[peer.peer.name] = partial(peer.asked_cold, folder, _QUESTION)
     workshop.progress("asking from a cold start")
     timings = interleaved(calls, plan.rounds)
     ours = timings[OURS].p50
@@ -275,7 +278,7 @@ def embedding(workshop: Workshop, peers: Sequence[Installed], plan: Plan) -> Mea
     single = _plain_session(workshop.encoder_model, threads=1)
     with ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor(cores()))
-        calls: dict[str, Callable[[], object]] = {
+        works: dict[str, Callable[[], object]] = {
             OURS: lambda: workshop.encoder.encode_passages(texts),
             "one session of all threads": lambda: _run_alone(session, inputs),
             "one thread for each core": lambda: list(
@@ -289,8 +292,9 @@ def embedding(workshop: Workshop, peers: Sequence[Installed], plan: Plan) -> Mea
             peer.index(opened, [{"id": n, "text": t} for n, t in enumerate(texts[:20])])
             service = Service(peer.command("serve", opened), peer.environment)
             stack.enter_context(service).hear()
-            calls[peer.peer.name] = partial(service.say, line)
+            works[peer.peer.name] = partial(service.say, line)
         workshop.progress("embedding")
+        calls = {name: partial(timed, work) for name, work in works.items()}
         timings = interleaved(calls, max(3, plan.rounds // 2))
     rates = {name: len(texts) / timing.p50 for name, timing in timings.items()}
     alone = max(rates["one session of all threads"], rates["one thread for each core"])
@@ -375,7 +379,7 @@ def large(workshop: Workshop, plan: Plan) -> Iterator[dict[str, Any]]:
         opening = interleaved(
             {
                 "open": partial(_first_hit, folder, firsts),
-                "imports": lambda: run([sys.executable, "-c", _LIBRARIES]),
+                "imports": _IMPORTS,
             },
             max(3, plan.rounds // 2),
         )
@@ -399,8 +403,10 @@ def large(workshop: Workshop, plan: Plan) -> Iterator[dict[str, Any]]:
         }
 
 
-def _first_hit(folder: Path, told: list[dict[str, Any]]) -> None:
-    told.append(in_child("first", folder, _QUESTION))
+def _first_hit(folder: Path, told: list[dict[str, Any]]) -> float:
+    seconds, hit = timed_child("first", folder, _QUESTION)
+    told.append(hit)
+    return seconds
 
 
 def _recall(found: Sequence[Sequence[int]], exact: Sequence[Sequence[int]]) -> float:

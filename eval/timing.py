@@ -3,19 +3,26 @@
 import os
 import platform
 import resource
-import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from corpus.cores import cores
 
-__all__ = ["Timing", "interleaved", "machine", "peak_bytes", "run", "timed"]
+__all__ = [
+    "Timing",
+    "first_line",
+    "interleaved",
+    "machine",
+    "peak_bytes",
+    "printed_after",
+    "run",
+    "timed",
+]
 
 _PACKAGES = ("onnxruntime", "faiss-cpu", "tantivy", "tokenizers", "numpy")
 
@@ -29,6 +36,8 @@ class Timing:
     @property
     def p50(self) -> float:
         """The median."""
+        import statistics  # Its own imports take long, and cold starts are measured from here.
+
         return statistics.median(self.seconds)
 
     @property
@@ -64,9 +73,9 @@ def timed(call: Callable[[], object]) -> float:
 
 
 def interleaved(
-    calls: Mapping[str, Callable[[], object]], rounds: int, *, warm: int = 1
+    calls: Mapping[str, Callable[[], float]], rounds: int, *, warm: int = 1
 ) -> dict[str, Timing]:
-    """How long each of the calls takes, one after the other in every round.
+    """How long each of the calls says that it took, one after the other in every round.
 
     A machine that slows down meanwhile slows all of them. Every round begins with another
     one, so that none always follows the same; the first `warm` rounds do not count.
@@ -76,10 +85,41 @@ def interleaved(
     for number in range(rounds + warm):
         at = number % len(names)
         for name in names[at:] + names[:at]:
-            seconds = timed(calls[name])
+            seconds = calls[name]()
             if number >= warm:
                 taken[name].append(seconds)
     return {name: Timing(tuple(seconds)) for name, seconds in taken.items()}
+
+
+def first_line(
+    command: Sequence[str | Path], *, env: Mapping[str, str] | None = None
+) -> tuple[float, str]:
+    """How long the command takes from its start to its first line, in seconds; and the line.
+
+    Raises:
+        RuntimeError: it printed nothing, or failed.
+    """
+    started = time.perf_counter()
+    with subprocess.Popen(
+        list(map(str, command)),
+        env=dict(env) if env is not None else None,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        seconds = time.perf_counter() - started
+        process.communicate()
+    if not line or process.returncode != 0:
+        raise RuntimeError(f"{command[0]} printed nothing, or exited with {process.returncode}")
+    return seconds, line
+
+
+def printed_after(command: Sequence[str | Path], *, env: Mapping[str, str] | None = None) -> float:
+    """As `first_line`, but for the line."""
+    return first_line(command, env=env)[0]
 
 
 def run(command: Sequence[str | Path], *, env: Mapping[str, str] | None = None) -> str:
@@ -115,6 +155,8 @@ def peak_bytes() -> int:
 
 def machine() -> dict[str, Any]:
     """What the figures were measured on, and how busy it was: the load when they began."""
+    from importlib.metadata import version
+
     return {
         "processor": _processor(),
         "cores": cores(),

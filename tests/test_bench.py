@@ -1,6 +1,7 @@
 """The bench: its data are what they claim, a planted loss is named, and a tiny run goes through."""
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from eval.bench_check import losses, read_bench
 from eval.bench_table import as_table, growth_picture, write_into
 from eval.large import add_made
 from eval.made import MadeText, MadeVectors, neighbour_distances
-from eval.timing import Timing, interleaved
+from eval.timing import Timing, interleaved, printed_after, timed
 from qa.indexing import SAMPLE
 
 TEXTS = [path.read_text(encoding="utf-8") for path in sorted(SAMPLE.glob("*.txt"))]
@@ -106,12 +107,21 @@ def test_percentiles_are_those_of_hand() -> None:
 
 def test_every_round_has_one_of_each_and_begins_with_another() -> None:
     said: list[str] = []
-    calls = {name: lambda name=name: said.append(name) for name in "abc"}
+    calls = {name: lambda name=name: said.append(name) or 1.0 for name in "abc"}
     timings = interleaved(calls, 3, warm=1)
     assert "".join(said) == "abcbcacababc"
     assert {name: len(timing.seconds) for name, timing in timings.items()} == {
         "a": 3, "b": 3, "c": 3,
     }  # fmt: skip
+
+
+def test_the_first_line_ends_the_time_and_a_failure_is_none() -> None:
+    code = "import time; print('x', flush=True); time.sleep(0.5)"
+    whole = timed(lambda: python(code))
+    assert printed_after([sys.executable, "-c", code]) < whole - 0.4
+    for silent in ("", "print('x', flush=True); raise SystemExit(1)"):
+        with pytest.raises(RuntimeError, match="exited with"):
+            printed_after([sys.executable, "-c", silent])
 
 
 def test_peak_memory_is_the_process_own() -> None:
