@@ -81,7 +81,7 @@ def bench(
                 measures.append(getattr(speed, name)(workshop, peers, plan))
     return {
         "machine": told,
-        "plan": asdict(plan),
+        "plan": asdict(plan) | {"sizes": list(plan.sizes)},
         "measures": [asdict(measure) | {"met": measure.met} for measure in measures],
         "growth": growth,
         "peers": {peer.peer.name: peer.versions for peer in peers},
