@@ -1,11 +1,12 @@
-# Words for people: setup demo test test-long fuzz check smoke. Each makes .venv when it is missing.
+# Words for people: setup demo test test-long fuzz check smoke bench bench-check. Each makes .venv when it
+# is missing.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 FUZZ_SECONDS ?= 600
 
-.PHONY: setup demo test test-long fuzz check smoke
+.PHONY: setup demo test test-long fuzz check smoke bench bench-check
 
 setup: $(READY)  ## make the virtual environment
 
@@ -34,3 +35,9 @@ check: $(READY)  ## lint and types
 
 smoke: $(READY)  ## build the wheel, install it alone elsewhere, ask the sample question
 	$(PYTHON) tests/smoke.py
+
+bench: $(READY)  ## measure speed, beside the alternatives, and put it in the README (half an hour)
+	$(BIN)/citespan bench --peers --out bench.json --readme README.md --picture tests/picture/growth.svg
+
+bench-check: $(READY)  ## a quick measure; fails where a ratio fell by a quarter since bench.json
+	$(BIN)/citespan bench --quick --peers --check bench.json

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from corpus.log import Stages
 from corpus.writer import Writer
 from embeddings.lexical import LexicalIndex
 from embeddings.search import lexical_folder
-from embeddings.vectors import FLAT_LIMIT, STORED, Floats, Ids, VectorIndex
+from embeddings.vectors import FLAT_LIMIT, STORED, Ids, Stored, VectorIndex
 
 __all__ = ["altered", "build", "damage"]
 
@@ -79,23 +80,23 @@ def _amendable(writer: Writer) -> _State | None:
 
 def _gather(
     writer: Writer, lexical: LexicalIndex, removed: Sequence[int], *, new_only: bool
-) -> tuple[Ids, Floats]:
+) -> tuple[Ids, Stored]:
     """Feed planned passages to the lexical index; their ids and vectors come back."""
-    ids: list[int] = []
-    vectors: list[bytes] = []
+    # Both grow in place: a million vectors are 0.8 GB, and there is to be one copy of them.
+    ids = array("q")
+    vectors = bytearray()
 
     def texts() -> Iterator[tuple[int, str]]:
         for passage, title, vector in writer.planned(new_only=new_only):
             ids.append(passage.id)
-            vectors.append(vector)
+            vectors.extend(vector)
             # The title's words help BM25 (R@5 +1.8 on held-out questions) and blur vectors
             # (-1.6), so it is searched and not embedded.
             yield passage.id, f"{title}\n{passage.text}"
 
     lexical.update(removed, texts())
-    dim = len(vectors[0]) // STORED.itemsize if vectors else 1
-    stored = np.frombuffer(b"".join(vectors), dtype=STORED).reshape(-1, dim)
-    return np.asarray(ids, dtype=np.int64), stored.astype(np.float32)
+    stored = np.frombuffer(vectors, dtype=STORED).reshape(len(ids), -1 if ids else 1)
+    return np.frombuffer(ids, dtype=np.int64), stored
 
 
 def altered(writer: Writer) -> list[int]:

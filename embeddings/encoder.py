@@ -109,8 +109,11 @@ class OnnxEncoder:
         return self._encode(texts, self.passage_prompt)
 
     def _encode(self, texts: Sequence[str], prompt: str) -> Vectors:
-        sequences = [self._sequence(prompt + text) for text in texts]
-        rows = [outputs[0][0] for outputs in self._model.run(sequences)]
+        def encode(text: str) -> Vectors:
+            vector: Vectors = self._model.run(self._sequence(prompt + text))[0][0]
+            return vector
+
+        rows = self._model.spread(encode, texts, size=len)
         return np.stack(rows).astype(np.float32) if rows else np.empty((0, 0), np.float32)
 
     def _sequence(self, text: str) -> TokenSequence:

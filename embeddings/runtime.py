@@ -15,13 +15,13 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,8 +47,10 @@ __all__ = [
 
 Role: TypeAlias = Literal["encoder", "reader"]
 Precision: TypeAlias = Literal["int8", "float32"]
+_Item = TypeVar("_Item")
+_Made = TypeVar("_Made")
 
-_FORMAT = 2
+_FORMAT = 3
 """Goes up whenever the same weights would be exported differently."""
 _WEIGHTS = "model.safetensors"
 """The only format of weights that is read: it holds numbers and cannot run code."""
@@ -123,6 +125,11 @@ class ExportedModel:
         self.warm()
         return self._tokenizer
 
+    @property
+    def graph(self) -> Path:
+        """The file that ONNX Runtime reads."""
+        return self._folder / "model.onnx"
+
     def warm(self) -> None:
         """Load tokenizer and session now, once, whichever thread comes first."""
         # functools.cached_property would have one lock for all models in Python 3.11.
@@ -148,29 +155,43 @@ class ExportedModel:
         options.log_severity_level = 3
         # The graph was optimised when it was exported.
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        graph = self._folder / "model.onnx"
         try:
-            return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+            return onnxruntime.InferenceSession(
+                self.graph, options, providers=["CPUExecutionProvider"]
+            )
         except Exception as error:
             raise ModelError(
-                f"{graph} cannot be loaded ({error}); delete {self._folder}, and it is made again"
+                f"{self.graph} cannot be loaded ({error}); delete {self._folder}, and it is made"
+                " again"
             ) from error
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(self._workers, thread_name_prefix="citespan")
 
-    def run(self, sequences: Sequence[TokenSequence]) -> list[list[NDArray[np.float32]]]:
-        """The model's outputs for each sequence, in order; each output has a leading axis of 1."""
-        self.warm()
-        if len(sequences) <= 1 or self._workers == 1:
-            return [self._run(sequence) for sequence in sequences]
-        # Long ones first: the last to finish is then a short one, and no worker waits long.
-        order = sorted(range(len(sequences)), key=lambda i: -len(sequences[i].input_ids))
-        jobs = {i: self._pool.submit(self._run, sequences[i]) for i in order}
-        return [jobs[i].result() for i in range(len(sequences))]
+    def spread(
+        self,
+        work: Callable[[_Item], _Made],
+        items: Sequence[_Item],
+        *,
+        size: Callable[[_Item], int],
+    ) -> list[_Made]:
+        """What the work makes of each item, in order; it may run the model.
 
-    def _run(self, sequence: TokenSequence) -> list[NDArray[np.float32]]:
+        The workers share the items, so that while one is in the graph another gets its
+        tokens or takes its logits apart.
+        """
+        self.warm()
+        if len(items) <= 1 or self._workers == 1:
+            return [work(item) for item in items]
+        # Large ones first: the last to finish is then a small one, and no worker waits long.
+        order = sorted(range(len(items)), key=lambda i: -size(items[i]))
+        jobs = {i: self._pool.submit(work, items[i]) for i in order}
+        return [jobs[i].result() for i in range(len(items))]
+
+    def run(self, sequence: TokenSequence) -> list[NDArray[np.float32]]:
+        """The model's outputs for one sequence, each with a leading axis of 1."""
+        self.warm()
         inputs = {"input_ids": sequence.input_ids[None, :]}
         if self._manifest.token_types:
             inputs["token_type_ids"] = sequence.token_type_ids[None, :]

@@ -11,9 +11,9 @@ from embeddings.encoder import Encoder
 from embeddings.lexical import LexicalIndex
 from embeddings.vectors import Scored, VectorIndex, inner_products
 
-__all__ = ["Hit", "Search", "fuse"]
+__all__ = ["DEPTH", "Hit", "Search", "fuse"]
 
-_DEPTH = 100
+DEPTH = 100
 """How many candidates each of the two searches gives, at least."""
 _DENSE_SPREAD = 0.5
 """Inner products of the best and the worst of 200 candidates among 7,000 passages lie further
@@ -78,7 +78,7 @@ class Search:
         With `documents`, those of the documents with these ids.
         """
         within = None if documents is None else self._snapshot.passage_ids(documents)
-        depth = max(_DEPTH, k)
+        depth = max(DEPTH, k)
         query = self._encoder.encode_queries([question])[0]
         dense = self._vectors.search(query, depth, self._snapshot.passage_vectors, within)
         lexical = self._lexical.search(question, depth, within)

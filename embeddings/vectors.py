@@ -10,7 +10,7 @@ FAISS: so they are the same in both kinds of index, and the order is total.
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -19,9 +19,20 @@ from numpy.typing import NDArray
 
 from corpus.errors import DamagedIndexError
 
-__all__ = ["FLAT_LIMIT", "STORED", "Floats", "Ids", "Scored", "VectorIndex", "inner_products"]
+__all__ = [
+    "FLAT_LIMIT",
+    "STORED",
+    "Floats",
+    "Ids",
+    "Scored",
+    "Stored",
+    "VectorIndex",
+    "inner_products",
+]
 
 Floats: TypeAlias = NDArray[np.float32]
+Stored: TypeAlias = NDArray[np.floating[Any]]
+"""Vectors of `STORED` precision, whatever they are kept in."""
 Ids: TypeAlias = NDArray[np.int64]
 Scored: TypeAlias = list[tuple[int, float]]
 """Passage ids with their scores, best first, equal scores in order of id."""
@@ -34,6 +45,8 @@ FLAT_LIMIT = 50_000
 _TARGET_RECALL = 0.99
 _RECALL_QUERIES = 200
 _RECALL_AT = 10
+_ROWS = 65_536
+"""How many vectors are float32 at once; FAISS itself takes so many at a time."""
 _OVERFETCH = 4
 """How many candidates an approximate index gives for each one wanted, before rescoring."""
 _SLACK = 16
@@ -49,26 +62,28 @@ class VectorIndex:
         """Measured recall@10 against exact search; 1.0 where the search is exact."""
 
     @classmethod
-    def build(cls, ids: Ids, vectors: Floats) -> "VectorIndex":
+    def build(cls, ids: Ids, vectors: Stored) -> "VectorIndex":
         """An index of these vectors.
 
         Args:
             ids: shape (n,), int64, the passages' ids, ascending.
-            vectors: shape (n, dim), float32, already rounded to `STORED`.
+            vectors: shape (n, dim), already rounded to `STORED`.
         """
         import faiss
 
         n, dim = vectors.shape
         if n <= FLAT_LIMIT:
-            flat = faiss.IndexIDMap2(faiss.IndexFlatIP(dim))
-            flat.add_with_ids(vectors, ids)
-            return cls(flat, 1.0)
+            flat = cls(faiss.IndexIDMap2(faiss.IndexFlatIP(dim)), 1.0)
+            flat.add(ids, vectors)
+            return flat
         n_lists = int(4 * math.sqrt(n))
         index = faiss.index_factory(dim, f"IVF{n_lists},SQ8", faiss.METRIC_INNER_PRODUCT)
         sample = np.random.default_rng(0).choice(n, size=min(n, 40 * n_lists), replace=False)
-        index.train(vectors[np.sort(sample)])
-        index.add_with_ids(vectors, ids)
-        return cls(index, _tune(index, ids, vectors))
+        index.train(vectors[np.sort(sample)].astype(np.float32))
+        made = cls(index, 1.0)
+        made.add(ids, vectors)
+        made.recall = _tune(index, ids, vectors)
+        return made
 
     @classmethod
     def open(cls, folder: Path, *, writable: bool = False) -> "VectorIndex":
@@ -124,9 +139,10 @@ class VectorIndex:
         """Take these passages out."""
         self._index.remove_ids(np.asarray(ids, dtype=np.int64))
 
-    def add(self, ids: Ids, vectors: Floats) -> None:
+    def add(self, ids: Ids, vectors: Stored) -> None:
         """Put these passages in; arguments as for `build`."""
-        self._index.add_with_ids(vectors, ids)
+        for rows, block in _blocks(vectors):
+            self._index.add_with_ids(block, ids[rows])
 
     def search(
         self,
@@ -173,14 +189,15 @@ def inner_products(query: Floats, stored: dict[int, bytes]) -> Scored:
     return sorted(zip(ids, scores.tolist(), strict=True), key=lambda pair: (-pair[1], pair[0]))
 
 
-def _tune(index: Any, ids: Ids, vectors: Floats) -> float:
+def _tune(index: Any, ids: Ids, vectors: Stored) -> float:
     """Raise `nprobe` until recall suffices; the recall measured, against exact search."""
     rng = np.random.default_rng(0)
-    queries = vectors[rng.choice(len(vectors), _RECALL_QUERIES, replace=False)]
+    chosen = rng.choice(len(vectors), _RECALL_QUERIES, replace=False)
+    queries = vectors[chosen].astype(np.float32)
     # A question lies near its passage, not on it.
     noise = rng.standard_normal(queries.shape).astype(np.float32)
     queries = queries + 0.5 * noise / np.linalg.norm(noise, axis=1, keepdims=True)
-    exact = [set(ids[_top(vectors @ query)].tolist()) for query in queries]
+    exact = [set(ids[rows].tolist()) for rows in _exact(vectors, queries)]
     recall = 0.0
     for nprobe in (16, 32, 64, 128, 256):
         index.nprobe = min(nprobe, index.nlist)
@@ -188,12 +205,31 @@ def _tune(index: Any, ids: Ids, vectors: Floats) -> float:
         hits = 0
         for query, candidates, best in zip(queries, found, exact, strict=True):
             rows = np.searchsorted(ids, candidates[candidates >= 0])
-            rescored = rows[_top(vectors[rows] @ query)]
+            rescored = rows[_top(vectors[rows].astype(np.float32) @ query)]
             hits += len(best.intersection(ids[rescored].tolist()))
         recall = hits / (_RECALL_QUERIES * _RECALL_AT)
         if recall >= _TARGET_RECALL:
             break
     return recall
+
+
+def _exact(vectors: Stored, queries: Floats) -> Ids:
+    """The rows of the best vectors for each query, shape (queries, `_RECALL_AT`)."""
+    scores = np.empty((len(queries), 0), dtype=np.float32)
+    rows = np.empty((len(queries), 0), dtype=np.int64)
+    for where, block in _blocks(vectors):
+        numbers = np.broadcast_to(np.arange(len(vectors))[where], (len(queries), len(block)))
+        scores, rows = np.hstack([scores, queries @ block.T]), np.hstack([rows, numbers])
+        best = np.argpartition(-scores, _RECALL_AT - 1, axis=1)[:, :_RECALL_AT]
+        scores, rows = np.take_along_axis(scores, best, 1), np.take_along_axis(rows, best, 1)
+    return rows
+
+
+def _blocks(vectors: Stored) -> Iterator[tuple[slice, Floats]]:
+    """The vectors as float32, some at a time, each with where they are."""
+    for low in range(0, len(vectors), _ROWS):
+        where = slice(low, low + _ROWS)
+        yield where, vectors[where].astype(np.float32)
 
 
 def _top(scores: Floats) -> Ids:

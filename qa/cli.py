@@ -792,6 +792,66 @@ def calibrate(
         )
 
 
+@app.command()
+def bench(
+    peers: Annotated[
+        bool, typer.Option("--peers", help="Measure the alternatives too; pip installs them.")
+    ] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Fewer rounds, and small indexes.")
+    ] = False,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="cold, warm, embedding, indexing or large; repeatable."),
+    ] = None,
+    size: Annotated[
+        list[int] | None,
+        typer.Option(min=1, metavar="N", help="Passages of a large index; repeatable."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Keep the run as JSON.")] = None,
+    check: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Exit with 1 where ratios fell by a quarter since."),
+    ] = None,
+    readme: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Put the table between its markers.")
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw how search grows, as SVG.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure speed on this machine, beside what it stands on and the alternatives.
+
+    Example: citespan bench --quick
+    """
+    from eval.bench import bench as measured
+    from eval.bench import plan
+    from eval.bench_check import losses, read_bench
+    from eval.bench_table import as_table, growth_picture, write_into
+
+    before = read_bench(check) if check else None
+    with _progress() as progress:
+        run = measured(
+            plan(quick=quick, sizes=size or ()),
+            only=only or (),
+            with_peers=peers,
+            progress=progress,
+        )
+    if out:
+        out.write_text(json.dumps(run, indent=1) + "\n", encoding="utf-8")
+    if readme:
+        write_into(readme, run)
+    if picture and run["growth"]:
+        picture.write_text(growth_picture(run) + "\n", encoding="utf-8")
+    if as_json:
+        _print_json(run)
+    else:
+        typer.echo(as_table(run))
+    if before and (lost := losses(before, run)):
+        raise InputError("; ".join(map(str, lost)))
+
+
 def main() -> None:
     """Run the command line; a user's mistake is one line and exit code 1, a bug its traceback."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -145,6 +146,24 @@ class Result:
         return any(answer.disagrees_with for answer in self.answers)
 
 
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """An answer before it is cited, which most are not worth."""
+
+    spans: tuple[Span, ...]
+    """Every place that is cited for it, best first."""
+    score: float
+    signals: Signals
+
+    @property
+    def text(self) -> str:
+        return self.spans[0].text
+
+    @property
+    def documents(self) -> set[str]:
+        return {span.hit.passage.document_id for span in self.spans}
+
+
 class Pipeline:
     """One generation of an index, open for questions."""
 
@@ -238,8 +257,8 @@ class Pipeline:
         with stages("read"):
             spans = self.spans(question, hits)
         with stages("pool"):
-            best = _exact_first(self._answers(question, spans), question)[:answers]
-            found = _contradicting(best, question)
+            candidates = _exact_first(_candidates(question, spans), question)[:answers]
+            found = _contradicting([self._answer(each) for each in candidates], question)
         seconds = stages.seconds
         result = Result(
             question=question,
@@ -277,9 +296,12 @@ class Pipeline:
         ]
         candidates.sort(key=lambda s: (-s.score, s.hit.passage.document_id, s.start, s.end))
         kept: list[Span] = []
+        taken: defaultdict[str, list[Span]] = defaultdict(list)
         for span in candidates:
-            if not any(_overlap(span, other) for other in kept):
+            others = taken[span.hit.passage.document_id]
+            if all(span.end <= other.start or other.end <= span.start for other in others):
                 kept.append(span)
+                others.append(span)
         return kept
 
     # What follows lets a stage be looked at by itself, for measuring and explaining.
@@ -358,34 +380,38 @@ class Pipeline:
             scored.margin + SEARCH_WEIGHT * hit.score,
         )
 
-    def _answers(self, question: str, spans: Sequence[Span]) -> list[Answer]:
-        """What the spans say, each answer once with every place that gives it; best first."""
-        spans = spans[:_SPANS_COMPARED]
-        groups = pooled(spans, [span.text for span in spans], question)
-        scored = sorted(
-            ((_pooled_score(group), group) for group in groups), key=lambda pair: -pair[0]
-        )
-        best, second = [score for score, _ in scored[:2]] + [-math.inf] * (2 - len(scored[:2]))
-        return [
-            self._answer(group, score, lead=score - (second if number == 0 else best))
-            for number, (score, group) in enumerate(scored)
-        ]
-
-    def _answer(self, group: Sequence[Span], score: float, lead: float) -> Answer:
-        best = group[0]
-        cited = [span for span in group if span.margin >= best.margin - _CITATION_MARGIN]
-        signals = Signals.of(
-            margin=best.margin, search=best.hit.score, lead=lead, support=score - best.score
-        )
+    def _answer(self, candidate: _Candidate) -> Answer:
         return Answer(
-            text=best.text,
-            confidence=self._calibration.confidence(signals),
-            score=score,
-            signals=signals,
+            text=candidate.text,
+            confidence=self._calibration.confidence(candidate.signals),
+            score=candidate.score,
+            signals=candidate.signals,
             citations=tuple(
-                _cite(self._document(span.hit.passage.document_id), span) for span in cited
+                _cite(self._document(span.hit.passage.document_id), span)
+                for span in candidate.spans
             ),
         )
+
+
+def _candidates(question: str, spans: Sequence[Span]) -> list[_Candidate]:
+    """What the spans say, each answer once with every place that gives it; best first."""
+    spans = spans[:_SPANS_COMPARED]
+    groups = pooled(spans, [span.text for span in spans], question)
+    scored = sorted(((_pooled_score(group), group) for group in groups), key=lambda pair: -pair[0])
+    best, second = [score for score, _ in scored[:2]] + [-math.inf] * (2 - len(scored[:2]))
+    return [
+        _candidate(group, score, lead=score - (second if number == 0 else best))
+        for number, (score, group) in enumerate(scored)
+    ]
+
+
+def _candidate(group: Sequence[Span], score: float, lead: float) -> _Candidate:
+    best = group[0]
+    signals = Signals.of(
+        margin=best.margin, search=best.hit.score, lead=lead, support=score - best.score
+    )
+    cited = (span for span in group if span.margin >= best.margin - _CITATION_MARGIN)
+    return _Candidate(tuple(cited), score, signals)
 
 
 def _checked(question: str, answers: int, read: int, min_confidence: float | None) -> str:
@@ -436,11 +462,6 @@ def _trimmed(text: str, start: int, end: int, *, markdown: bool) -> tuple[int, i
             return start, end
 
 
-def _overlap(a: Span, b: Span) -> bool:
-    same = a.hit.passage.document_id == b.hit.passage.document_id
-    return same and a.start < b.end and b.start < a.end
-
-
 def _pooled_score(group: Sequence[Span]) -> float:
     """What several places that say the same are worth together, in logits; best first.
 
@@ -452,7 +473,7 @@ def _pooled_score(group: Sequence[Span]) -> float:
     return best + POOLING_TEMPERATURE * math.log(relative)
 
 
-def _exact_first(answers: list[Answer], question: str) -> list[Answer]:
+def _exact_first(answers: list[_Candidate], question: str) -> list[_Candidate]:
     """The answers, an exact amount before a rough one of another document that covers it.
 
     "Nearly five dozen" is no reason to doubt 58, but evidence for it: 58 is as
@@ -463,13 +484,11 @@ def _exact_first(answers: list[Answer], question: str) -> list[Answer]:
     rough = answers[0]
     for number, other in enumerate(answers[1:], 1):
         if (
-            _answers_too(rough, other)
+            _answers_too(other.signals, rough.documents, other.documents)
             and is_exact(other.text)
             and relation(rough.text, other.text, question) is Relation.COMPATIBLE
         ):
-            exact = replace(
-                other, confidence=rough.confidence, score=rough.score, signals=rough.signals
-            )
+            exact = replace(other, score=rough.score, signals=rough.signals)
             return [exact, *answers[:number], *answers[number + 1 :]]
     return answers
 
@@ -482,14 +501,15 @@ def _contradicting(answers: Sequence[Answer], question: str) -> tuple[Answer, ..
     if not answers or answers[0].confidence < _LEAST_DISPUTED:
         return tuple(answers)
     best = answers[0]
+    spoken = _documents(best)
     against: list[int] = []
     heard: set[str] = set()
     for number, other in enumerate(answers[1:], 1):
-        documents = {citation.document for citation in other.citations}
+        documents = _documents(other)
         if (
             heard.isdisjoint(documents)
             and (best.confidence < _CERTAIN or other.confidence >= _CHANCE)
-            and _answers_too(best, other)
+            and _answers_too(other.signals, spoken, documents)
             and relation(best.text, other.text, question) is Relation.INCOMPATIBLE
         ):
             against.append(number)
@@ -501,16 +521,25 @@ def _contradicting(answers: Sequence[Answer], question: str) -> tuple[Answer, ..
     )
 
 
-def _answers_too(best: Answer, other: Answer) -> bool:
+def _documents(answer: Answer) -> set[str]:
+    return {citation.document for citation in answer.citations}
+
+
+def _answers_too(signals: Signals, best: set[str], other: set[str]) -> bool:
     """Whether another document answers the question by itself, if less surely.
 
     One document that says two things does so knowingly; and a passage that hardly
     answers the question is about something else.
+
+    Args:
+        signals: of the other answer.
+        best: the documents that give the best answer.
+        other: those that give the other one.
     """
     return (
-        other.signals.margin >= _RIVAL_MARGIN
-        and other.signals.search >= _RIVAL_SEARCH
-        and {c.document for c in best.citations}.isdisjoint(c.document for c in other.citations)
+        signals.margin >= _RIVAL_MARGIN
+        and signals.search >= _RIVAL_SEARCH
+        and best.isdisjoint(other)
     )
 
 

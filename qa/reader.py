@@ -33,22 +33,18 @@ class Reader:
         Long texts are read in overlapping windows; a span found in several keeps
         its best margin. Spans of one text may overlap.
         """
-        parts = [
-            (number, window)
-            for number, text in enumerate(texts)
-            for window in windows(
-                self._model.tokenizer,
-                question,
-                text,
-                max_tokens=min(_MAX_TOKENS, self._model.max_tokens),
-                stride=_STRIDE,
-            )
-        ]
-        outputs = self._model.run(
-            [TokenSequence(window.input_ids, window.token_type_ids) for _, window in parts]
-        )
-        found: list[dict[tuple[int, int], ScoredSpan]] = [{} for _ in texts]
-        for (number, window), (starts, ends) in zip(parts, outputs, strict=True):
+        return self._model.spread(lambda text: self._read(question, text, n), texts, size=len)
+
+    def _read(self, question: str, text: str, n: int) -> list[ScoredSpan]:
+        found: dict[tuple[int, int], ScoredSpan] = {}
+        for window in windows(
+            self._model.tokenizer,
+            question,
+            text,
+            max_tokens=min(_MAX_TOKENS, self._model.max_tokens),
+            stride=_STRIDE,
+        ):
+            starts, ends = self._model.run(TokenSequence(window.input_ids, window.token_type_ids))
             spans = best_spans(
                 starts[0],
                 ends[0],
@@ -58,10 +54,7 @@ class Reader:
                 token_cost=TOKEN_COST,
             )
             for span in spans:
-                known = found[number].setdefault((span.start, span.end), span)
+                known = found.setdefault((span.start, span.end), span)
                 if span.margin > known.margin:
-                    found[number][span.start, span.end] = span
-        return [
-            sorted(spans.values(), key=lambda span: (-span.margin, span.start, span.end))[:n]
-            for spans in found
-        ]
+                    found[span.start, span.end] = span
+        return sorted(found.values(), key=lambda span: (-span.margin, span.start, span.end))[:n]

@@ -25,7 +25,8 @@ ROOMS = {
     ],
     "eval": [
         "metrics", "statistics", "gold", "causes", "run", "summary", "compare", "table", "charts",
-        "report", "evaluate", "why", "calibrate",
+        "report", "evaluate", "why", "calibrate", "timing", "made", "large", "child", "peers",
+        "speed", "bench", "bench_table", "bench_check",
     ],
 }  # fmt: skip
 FLOORS = list(ROOMS)

@@ -242,7 +242,7 @@ def test_float32_logits_equal_torch(tmp_path: Path) -> None:
     model = AutoModelForQuestionAnswering.from_pretrained(source.folder, dtype=torch.float32)
     encoding = exported.tokenizer.encode("How many?", "There were 58 of them, they say.")
     ids, types = np.array(encoding.ids), np.array(encoding.type_ids)
-    ((starts, ends),) = exported.run([TokenSequence(ids, types)])
+    starts, ends = exported.run(TokenSequence(ids, types))
     with torch.no_grad():
         output = model(
             input_ids=torch.from_numpy(ids)[None], token_type_ids=torch.from_numpy(types)[None]

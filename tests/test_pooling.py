@@ -10,8 +10,18 @@ from conftest import sample_gold
 from hypothesis import given
 from hypothesis import strategies as st
 
+from corpus.records import Passage
+from embeddings.search import Hit
 from qa.calibration import Signals
-from qa.pipeline import Answer, Citation, Pipeline, _contradicting, _exact_first
+from qa.pipeline import (
+    Answer,
+    Citation,
+    Pipeline,
+    Span,
+    _Candidate,
+    _contradicting,
+    _exact_first,
+)
 from qa.pooling import Relation, pooled, relation
 from qa.values import value_of
 
@@ -217,19 +227,25 @@ def test_who_contradicts_whom() -> None:
     assert told(*four) == [(1, 3), (0,), (), (0,)]
 
 
+def candidate(text: str, document: str, margin: float = 8.0, score: float = 14.0) -> _Candidate:
+    hit = Hit(Passage(1, document, 0, len(text), text), 0.8, 1, 1, 1)
+    signals = Signals.of(margin=margin, search=0.8, lead=0.0, support=0.0)
+    return _Candidate((Span(hit, 0, len(text), text, margin, score),), score, signals)
+
+
 def test_an_exact_amount_comes_before_a_rough_one_that_covers_it() -> None:
-    rough, exact = answer("nearly five dozen", "a", score=20.0), answer("58", "b", margin=5.0)
-    other = answer("17", "c")
+    rough, exact = candidate("nearly five dozen", "a", score=20.0), candidate("58", "b", margin=5.0)
+    other = candidate("17", "c")
     first, *rest = _exact_first([rough, other, exact], "How many?")
-    assert (first.text, first.confidence, first.score) == ("58", rough.confidence, rough.score)
-    assert first.citations == exact.citations
+    assert (first.text, first.signals, first.score) == ("58", rough.signals, rough.score)
+    assert first.spans == exact.spans
     assert rest == [rough, other]
     for unmoved in (
         [rough, other],
         [exact, rough],
-        [rough, answer("58", "a")],
-        [rough, answer("58", "b", margin=1.0)],
-        [answer("55 to 60", "a"), exact],
+        [rough, candidate("58", "a")],
+        [rough, candidate("58", "b", margin=1.0)],
+        [candidate("55 to 60", "a"), exact],
         [],
     ):
         assert _exact_first(unmoved, "How many?") == unmoved
