@@ -135,7 +135,7 @@ def test_quotation_marks_that_are_never_closed_take_linear_time() -> None:
 
 def test_sentences_of_a_very_long_line_are_those_of_a_short_one() -> None:
     sentences = [
-        f"Sentence {n} was written by Dr. N. E. Body in the U.S. in May." for n in range(999)
+        f"Sentence {n} was written by Dr. N. E. Body in the U.S. in haste." for n in range(999)
     ]
     line = " ".join(sentences)
     assert len(line) > 2 * 20_000
