@@ -3,9 +3,10 @@
 import json
 import shutil
 import sqlite3
+import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict
 from itertools import count
 from pathlib import Path
@@ -27,6 +28,8 @@ __all__ = ["backup", "contradictions", "salvage", "unreadable"]
 _MAX_SAID = 200
 _SIDE_FILES = ("", "-wal", "-shm")
 """What SQLite keeps beside a database belongs to it."""
+_PAGE_SIZE = slice(16, 18)
+"""Where a database says how large its pages are."""
 _SOUND_VECTORS = (
     "SELECT hash, vector FROM vectors"
     " WHERE typeof(hash) = 'blob' AND length(hash) = 16 AND typeof(vector) = 'blob'"
@@ -169,7 +172,7 @@ def salvage(folder: Path) -> tuple[Path, int]:
             backup made.
     """
     copy = backup(folder)
-    with closing(_opened(copy)) as old:
+    with _opened(copy) as old:
         meta = dict(_readable(old, "SELECT key, value FROM meta"))
         try:
             recipe = parse_recipe(meta["recipe"])
@@ -204,13 +207,28 @@ def salvage(folder: Path) -> tuple[Path, int]:
     return copy, saved
 
 
-def _opened(copy: Path) -> sqlite3.Connection:
+@contextmanager
+def _opened(copy: Path) -> Iterator[sqlite3.Connection]:
     """The copy of a damaged database, for reading as much as there is of it."""
-    uri = f"{copy.absolute().as_uri()}?mode=ro"
-    connection = sqlite3.connect(uri, uri=True, isolation_level=None)
-    # Without it SQLite refuses a file that has lost its end, also what is left of it.
-    connection.execute("PRAGMA writable_schema = ON")
-    return connection
+    with tempfile.TemporaryDirectory(dir=copy.parent, prefix=".salvage-") as work:
+        for side in _SIDE_FILES:
+            if (original := Path(f"{copy}{side}")).exists():
+                shutil.copy(original, Path(work, f"{DATABASE}{side}"))
+        _drop_half_page(Path(work, DATABASE))
+        uri = f"{Path(work, DATABASE).absolute().as_uri()}?mode=ro"
+        with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as connection:
+            # Without it SQLite refuses a file that has lost its end, also what is left of it.
+            connection.execute("PRAGMA writable_schema = ON")
+            yield connection
+
+
+def _drop_half_page(database: Path) -> None:
+    """Cut off a last page that is not whole: SQLite would take what it has lost for zeros."""
+    with database.open("r+b") as file:
+        page_size = int.from_bytes(file.read(18)[_PAGE_SIZE], "big")
+        size = database.stat().st_size
+        if page_size > 1:  # It is 1 for 65,536, which we do not make, and 0 in no database.
+            file.truncate(size - size % page_size)
 
 
 def _readable(connection: sqlite3.Connection, sql: str) -> Iterator[tuple]:  # type: ignore[type-arg]

@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from corpus.confine import bar_network
 from corpus.errors import LoadError
 from corpus.pdf import Box, boxes, page_image
 from corpus.records import Document
@@ -98,6 +99,7 @@ def _main() -> int:
         (resource.RLIMIT_CORE, 0),
     ):
         resource.setrlimit(limit, (most, most))
+    bar_network()
     with replies:
         try:
             replies.write(_reply(json.load(sys.stdin)))

@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import TOY, TOY_RECIPE, ToyEncoder, on_disk
 from faults import Indexer, Job, points
@@ -30,6 +31,7 @@ from embeddings import follow
 from embeddings.follow import remove, update
 from embeddings.runtime import ModelSource
 from embeddings.search import Search
+from embeddings.vectors import VectorIndex
 from qa import doctor
 from qa.settings import ModelPair
 from qa.verify import verify
@@ -334,6 +336,19 @@ def test_a_full_disk_is_said_and_nothing_is_lost(
     if derived_alone:
         assert any("tantivy" in said for said in refused)
         assert any("tantivy" not in said for said in refused), "FAISS alone found no room, once"
+
+
+@needs_root
+@pytest.mark.parametrize("n", [5_000, 1_000])
+def test_vectors_that_find_no_room_say_so(small_disk: Path, n: int) -> None:
+    """Also where FAISS would only find out when it closes its file, and say nothing."""
+    vectors = np.ones((n, 64), np.float32)
+    free = shutil.disk_usage(small_disk).free
+    (small_disk / "ballast").write_bytes(
+        bytes(free // 4096 * 4096 - (vectors.nbytes // 8192 * 4096))
+    )
+    with pytest.raises(OSError, match="No space left"):
+        VectorIndex.build(np.arange(n), vectors).save(small_disk)
 
 
 @pytest.fixture

@@ -297,7 +297,7 @@ def check_growth(growth: dict[str, tuple[float, float]], megabytes: float) -> No
 def test_small_updates_leave_nothing_behind(
     toy_index: Indexer, tmp_path: Path, lasting_worker: None
 ) -> None:
-    check_growth(update_often(toy_index, tmp_path, 100), 30)
+    check_growth(update_often(toy_index, tmp_path, 80), 30)
 
 
 @pytest.mark.long

@@ -1,5 +1,6 @@
 """Laws of the passage splitter, and the cases that plain splitters get wrong."""
 
+import time
 from itertools import pairwise
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from corpus.split import sentence_around, split
+from corpus.split import _sentences, sentence_around, split
 
 WORDS = st.sampled_from(
     ["Peter R. Neumann", "U.S. Army.", "Dr. Ng", "é", "😀", "e\u0301", "שלום", "\f", "\r\n",
@@ -119,3 +120,23 @@ def test_monstrous_lines_are_split_in_linear_time(tokenizer: Any, unit: str) -> 
     seconds(2_000)
     small, large = seconds(10_000), seconds(80_000)
     assert large < 8 * small * 5 + 1
+
+
+def test_quotation_marks_that_are_never_closed_take_linear_time() -> None:
+    def seconds(n: int) -> float:
+        started = time.process_time()
+        assert sum(1 for _ in _sentences("«" * n)) > 1
+        return time.process_time() - started
+
+    seconds(21_000)
+    # Four times as many: sixteen times as long would be quadratic, and days for a large file.
+    assert seconds(200_000) < 8 * seconds(50_000) + 0.2
+
+
+def test_sentences_of_a_very_long_line_are_those_of_a_short_one() -> None:
+    sentences = [
+        f"Sentence {n} was written by Dr. N. E. Body in the U.S. in haste." for n in range(999)
+    ]
+    line = " ".join(sentences)
+    assert len(line) > 2 * 20_000
+    assert [line[found.start : found.end] for found in _sentences(line)] == sentences
