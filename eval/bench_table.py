@@ -1,6 +1,7 @@
 """A bench run for the terminal and for the README, and how search grows as a picture."""
 
 import math
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,8 +43,8 @@ def as_table(run: Bench) -> str:
     return "\n".join(lines)
 
 
-def write_into(readme: Path, run: Bench) -> None:
-    """Put the run's table between the README's markers.
+def write_into(readme: Path, run: Bench, picture: Path | None = None) -> None:
+    """Put the run's table between the README's markers, and the picture, where there is one.
 
     Raises:
         InputError: it has none.
@@ -52,7 +53,11 @@ def write_into(readme: Path, run: Bench) -> None:
     pattern = re.compile(f"{re.escape(_BEGIN)}.*?{re.escape(_END)}", re.DOTALL)
     if not pattern.search(text):
         raise InputError(f"--readme {readme}: it has no lines {_BEGIN} and {_END}")
-    table = "\n".join([_BEGIN, *_markdown(run), _END])
+    lines = list(_markdown(run))
+    if picture and run["growth"]:
+        shown = os.path.relpath(picture, readme.parent)
+        lines += ["", f"![How long a search takes, by number of passages]({shown})"]
+    table = "\n".join([_BEGIN, *lines, _END])
     readme.write_text(pattern.sub(lambda _: table, text), encoding="utf-8")
 
 

@@ -44,9 +44,10 @@ class MadeText:
         words = [word for word, _ in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))]
         rng = np.random.default_rng(seed)
         known = set(words)
-        while len(words) < _VOCABULARY:
-            word = "".join(rng.choice(_SYLLABLES, size=int(rng.integers(2, 5))))
-            if word not in known:
+        drawn = rng.integers(len(_SYLLABLES), size=(2 * _VOCABULARY, 4)).tolist()
+        for syllables, length in zip(drawn, rng.integers(2, 5, size=len(drawn)), strict=True):
+            word = "".join(_SYLLABLES[number] for number in syllables[:length])
+            if len(words) < _VOCABULARY and word not in known:
                 known.add(word)
                 words.append(word)
         self.words = words

@@ -841,7 +841,7 @@ def bench(
     if out:
         out.write_text(json.dumps(run, indent=1) + "\n", encoding="utf-8")
     if readme:
-        write_into(readme, run)
+        write_into(readme, run, picture)
     if picture and run["growth"]:
         picture.write_text(growth_picture(run) + "\n", encoding="utf-8")
     if as_json:
