@@ -62,17 +62,7 @@ def export(folder: Path, role: str, out: Path, precision: str) -> Exported:
             },
         )
     if precision == "int8":
-        from onnxruntime.quantization import QuantType, quantize_dynamic
-
-        # Seven-bit weights: without VNNI, eight-bit products saturate int16 (ONNX Runtime's
-        # own advice), and with it they cost nothing measurable.
-        logging.disable(logging.WARNING)  # It advises a step that these graphs do not need.
-        try:
-            quantize_dynamic(
-                full, graph, per_channel=True, reduce_range=True, weight_type=QuantType.QInt8
-            )
-        finally:
-            logging.disable(logging.NOTSET)
+        _quantise(full, graph, keep=_contractions(full) if role == "reader" else [])
         full.unlink()
     _optimise(graph)
     # Loaded and saved rather than copied: some models come with a SentencePiece file alone.
@@ -80,6 +70,48 @@ def export(folder: Path, role: str, out: Path, precision: str) -> Exported:
         str(out / "tokenizer.json")
     )
     return described
+
+
+def _quantise(full: Path, graph: Path, keep: list[str]) -> None:
+    """Write the graph with weights of eight bits, but for the operators that are kept."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    # Seven-bit weights: without VNNI, eight-bit products saturate int16 (ONNX Runtime's
+    # own advice), and with it they cost nothing measurable.
+    logging.disable(logging.WARNING)  # It advises a step that these graphs do not need.
+    try:
+        quantize_dynamic(
+            full,
+            graph,
+            per_channel=True,
+            reduce_range=True,
+            weight_type=QuantType.QInt8,
+            nodes_to_exclude=keep,
+        )
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _contractions(graph: Path) -> list[str]:
+    """The matrices that end the feed-forward blocks of the first two thirds of the layers.
+
+    What they multiply has a few values far larger than the others, which one scale for
+    all of them serves badly. Kept in float32 they take a sixth more time, and give a reader back
+    what int8 costs it (66.5 / 78.2 in float32, 65.9 / 77.8 with all in int8, 66.6 / 78.3 so; in
+    the last layers they make no difference).
+    """
+    import onnx
+
+    model = onnx.load(graph)
+    shapes = {weight.name: tuple(weight.dims) for weight in model.graph.initializer}
+    found = [
+        node.name
+        for node in model.graph.node
+        if node.op_type == "MatMul"
+        and len(shape := shapes.get(node.input[1], ())) == 2
+        and shape[0] > shape[1]
+    ]
+    return found[: 2 * len(found) // 3]
 
 
 def _optimise(graph: Path) -> None:

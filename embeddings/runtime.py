@@ -50,7 +50,7 @@ Precision: TypeAlias = Literal["int8", "float32"]
 _Item = TypeVar("_Item")
 _Made = TypeVar("_Made")
 
-_FORMAT = 3
+_FORMAT = 4
 """Goes up whenever the same weights would be exported differently."""
 _WEIGHTS = "model.safetensors"
 """The only format of weights that is read: it holds numbers and cannot run code."""
