@@ -108,6 +108,8 @@ def whole(text: str) -> str:
 def headline(text: str) -> str | None:
     """The first heading or headline: a short first line that is no sentence."""
     first, _, rest = text.lstrip("\ufeff \t\r\n").partition("\n")
+    if len(first) > 4 * _TITLE_CHARS:
+        return None
     first = " ".join(first.split())  # Of signs that end lines elsewhere, too.
     if heading := _HEADING.match(first):
         return heading["title"]

@@ -228,7 +228,7 @@ def test_when_the_documents_do_not_say(visitor: Visitor) -> None:
     assert "The documents do not say." in turn.inner_text()
     assert turn.locator(".nearest .cite").count() >= 1
     turn.locator(".nearest .cite").first.click()
-    visitor.page.wait_for_selector("#source #cited")
+    visitor.page.wait_for_selector("#source #cited, #source .box")
 
 
 def test_examples_come_from_the_index_and_answer(visitor: Visitor) -> None:
