@@ -9,7 +9,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from corpus.database import DATABASE, SCHEMA_VERSION
+from corpus.database import DATABASE, SCHEMA_VERSION, trouble
 
 __all__ = ["migrate"]
 
@@ -36,14 +36,27 @@ _STEPS = {
 
 
 def migrate(folder: Path) -> None:
-    """Bring the database up to date, if it is older; only one who holds the index's lock may."""
+    """Bring the database up to date, if it is older; only one who holds the index's lock may.
+
+    Raises:
+        IndexStateError: the disk is full or read-only, or the database is damaged.
+    """
     uri = (folder / DATABASE).absolute().as_uri()
-    with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as connection:
-        while True:
-            ((version,),) = connection.execute("PRAGMA user_version").fetchall()
-            if version not in _STEPS or version >= SCHEMA_VERSION:
-                return
-            connection.execute("BEGIN IMMEDIATE")
-            for statement in (*_STEPS[version], f"PRAGMA user_version = {version + 1}"):
-                connection.execute(statement)
-            connection.execute("COMMIT")
+    try:
+        with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as connection:
+            while _step(connection):
+                pass
+    except sqlite3.DatabaseError as error:
+        raise trouble(folder, error, writing=True) from error
+
+
+def _step(connection: sqlite3.Connection) -> bool:
+    """Bring it to the next version; whether there was one."""
+    ((version,),) = connection.execute("PRAGMA user_version").fetchall()
+    if version not in _STEPS or version >= SCHEMA_VERSION:
+        return False
+    connection.execute("BEGIN IMMEDIATE")
+    for statement in (*_STEPS[version], f"PRAGMA user_version = {version + 1}"):
+        connection.execute(statement)
+    connection.execute("COMMIT")
+    return True

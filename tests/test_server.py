@@ -152,13 +152,18 @@ def test_many_uploads_at_once_are_indexed_together(server: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    "seconds", [12.0, pytest.param(60.0, marks=pytest.mark.long)], ids=["short", "a minute"]
+    ("seconds", "throughput", "p95"),
+    # Within seconds, whatever else the machine does weighs as much as what is measured.
+    [(12.0, 0.6, 3.0), pytest.param(60.0, 0.9, 1.5, marks=pytest.mark.long)],
+    ids=["short", "a minute"],
 )
-def test_fifty_clients_at_once_share_it_fairly(server: Server, seconds: float) -> None:
+def test_fifty_clients_at_once_share_it_fairly(
+    server: Server, seconds: float, throughput: float, p95: float
+) -> None:
     figures = borne(server.url, 50, seconds)
     assert figures["errors"] == 0
-    assert figures["throughput"] >= 0.9
-    assert figures["p95"] <= 1.5
+    assert figures["throughput"] >= throughput
+    assert figures["p95"] <= p95
 
 
 def test_a_slow_upload_blocks_nobody(server: Server) -> None:

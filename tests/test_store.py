@@ -427,7 +427,7 @@ def test_a_migration_holds_whole_or_not_at_all(
         before = connection.execute("SELECT * FROM sqlite_master").fetchall()
         steps = {1: (*migrations._STEPS[1], "nonsense")}
         monkeypatch.setattr(migrations, "_STEPS", steps)
-        with pytest.raises(sqlite3.OperationalError):
+        with pytest.raises(DamagedIndexError, match="syntax error"):
             migrations.migrate(folder_of(tmp_path))
         assert connection.execute("SELECT * FROM sqlite_master").fetchall() == before
         assert connection.execute("PRAGMA user_version").fetchone() == (1,)
