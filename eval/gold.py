@@ -20,7 +20,7 @@ from corpus.store import Snapshot
 from embeddings.encoder import Encoder
 from embeddings.mining import mine
 from embeddings.runtime import user_cache
-from qa.answers import normalise
+from qa.answers import normalise, without
 from qa.gold import Article, GoldRow, Place, Question, packed_suffix, read_rows, read_squad
 from qa.indexing import MAX_FILE_BYTES, index_files, own_index
 from qa.settings import DENSE_WEIGHT
@@ -138,10 +138,7 @@ def wrong_contexts(
         encoder, [item.question for item in drawn], texts, k=_LOOK_ALIKES, dense_weight=DENSE_WEIGHT
     )
     for item, positions in zip(drawn, found, strict=True):
-        golds = [normalise(gold) for gold in item.golds]
-        wrong = next(
-            (texts[p] for p in positions if not any(g in normalise(texts[p]) for g in golds)), None
-        )
+        wrong = next(without((texts[position] for position in positions), item.golds), None)
         if wrong is not None and len(made) < n:
             made.append((replace(item, id=f"{item.id}/wrong", golds=(), spans=()), wrong))
     if len(made) < n:

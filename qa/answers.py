@@ -3,10 +3,10 @@
 import re
 import string
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 
-__all__ = ["exact_match", "f1", "normalise", "same_answer_key"]
+__all__ = ["exact_match", "f1", "normalise", "same_answer_key", "without"]
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _ARTICLE_WORDS = {"a", "an", "the"}
@@ -24,6 +24,21 @@ def normalise(text: str) -> str:
     'nobelprize'
     """
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
+
+
+def without(texts: Iterable[str], golds: Sequence[str]) -> Iterator[str]:
+    """The texts in which no gold answer stands, not even as a part of a word.
+
+    >>> list(without(["It rained.", "In the Rain, he sang."], ["the rain"]))
+    []
+    >>> list(without(["It snowed.", "It rained."], ["Rain"]))
+    ['It snowed.']
+    """
+    sought = [normalise(gold) for gold in golds]
+    for text in texts:
+        read = normalise(text)
+        if not any(gold in read for gold in sought):
+            yield text
 
 
 @lru_cache(maxsize=4096)

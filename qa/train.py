@@ -26,7 +26,7 @@ from transformers.utils import logging
 from corpus.errors import InputError, ModelError
 from embeddings.encoder import Encoder
 from embeddings.mining import mine
-from qa.answers import exact_match, f1, normalise
+from qa.answers import exact_match, f1, normalise, without
 from qa.gold import Article, Paragraph, Question, read_squad
 from qa.settings import DENSE_WEIGHT
 from qa.spans import Window, best_spans, windows
@@ -418,8 +418,7 @@ def _search(
 
 def _without_answer(question: Question, texts: Sequence[str], rng: random.Random) -> str | None:
     """One of the texts at random that holds none of the question's answers."""
-    golds = [normalise(gold) for gold in question.golds]
-    wrong = [text for text in texts if not any(gold in normalise(text) for gold in golds)]
+    wrong = list(without(texts, question.golds))
     return rng.choice(wrong) if wrong else None
 
 
@@ -432,7 +431,6 @@ def _wrong_paragraph(
     other, the one that shares the most words: a reader that is asked about what
     search finds meets look-alikes, not strangers.
     """
-    golds = [normalise(gold) for gold in question.golds]
     pool = article.paragraphs if len(article.paragraphs) > 1 else None
     drawn = (
         rng.sample(pool, min(8, len(pool)))
@@ -441,13 +439,10 @@ def _wrong_paragraph(
     )
     words = set(normalise(question.text).split())
     best: tuple[int, str] | None = None
-    for paragraph in drawn:
-        text = normalise(paragraph.text)
-        if any(gold in text for gold in golds):
-            continue
-        shared = len(words.intersection(text.split()))
+    for text in without((paragraph.text for paragraph in drawn), question.golds):
+        shared = len(words.intersection(normalise(text).split()))
         if best is None or shared > best[0]:
-            best = (shared, paragraph.text)
+            best = (shared, text)
     return best[1] if best else None
 
 
