@@ -639,6 +639,13 @@ def reader(
         float, typer.Option(min=0, max=1, help="Share of the steps in which the rate rises.")
     ] = 0.05,
     dropout: Annotated[float, typer.Option(min=0, max=0.9, help="Of hidden states.")] = 0.0,
+    teacher: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="DIR", help="A reader whose opinions it learns too; repeatable."),
+    ] = None,
+    taught: Annotated[
+        float, typer.Option(min=0, max=1, help="How much teachers count beside gold answers.")
+    ] = 0.5,
     seed: int = 13,
     models: Models = None,
     as_json: Json = False,
@@ -649,8 +656,9 @@ def reader(
     --validation dev.json --base all-MiniLM-L6-v2 --out my-reader/
     """
     from embeddings.encoder import open_encoder
+    from qa.lessons import Recipe, TrainingSet
     from qa.settings import base_folder, model_pair
-    from qa.train import Recipe, TrainingSet, train_reader
+    from qa.train import train_reader
 
     recipe = Recipe(
         epochs=epochs,
@@ -663,6 +671,7 @@ def reader(
         final_rate=final_rate,
         warmup=warmup,
         dropout=dropout,
+        taught=taught,
         seed=seed,
     )
     sets = [TrainingSet.parse(text) for text in train]
@@ -673,6 +682,7 @@ def reader(
         out,
         recipe,
         report=lambda line: typer.echo(line, err=True),
+        teachers=teacher or (),
         encoder=open_encoder(model_pair(models or "bundled").encoder) if searched else None,
     )
     if as_json:
@@ -712,9 +722,10 @@ def encoder(
         raise InputError(
             f"{error.name} is not installed; training needs it: pip install 'citespan[train]'"
         ) from error
+    from qa.lessons import TrainingSet
     from qa.pairs import pairs
     from qa.settings import base_folder
-    from qa.train import TrainingSet, plain_tokenizer
+    from qa.train import plain_tokenizer
 
     recipe = EncoderRecipe(
         epochs=epochs, learning_rate=learning_rate, batch_size=batch_size, group=group, seed=seed

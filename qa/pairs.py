@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from corpus.split import split
 from embeddings.train import Pair
 from qa.gold import Article, read_squad
+from qa.lessons import TrainingSet
 from qa.settings import OVERLAP_TOKENS, PASSAGE_TOKENS
-from qa.train import TrainingSet
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -20,8 +20,8 @@ ROOMS = {
     "qa": [
         "answers", "gold", "corrections", "settings", "spans", "reader", "calibration", "english",
         "values", "pooling", "indexing", "model_list", "doctor", "pipeline", "render", "verify",
-        "train", "pairs", "examples", "followup", "conversation", "feedback", "uploads", "library",
-        "access", "reference", "markup",
+        "lessons", "train", "pairs", "examples", "followup", "conversation", "feedback", "uploads",
+        "library", "access", "reference", "markup",
     ],
     "eval": [
         "metrics", "statistics", "gold", "causes", "run", "summary", "compare", "table", "charts",

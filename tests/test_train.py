@@ -3,6 +3,7 @@
 import json
 import lzma
 import random
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,15 @@ import numpy as np
 import pytest
 from conftest import ToyEncoder, citespan
 
-from corpus.errors import GoldError, InputError
+from corpus.errors import GoldError, InputError, ModelError
 from embeddings.runtime import ModelSource, export
+from qa import lessons
 from qa import train as training
 from qa.gold import read_squad
+from qa.lessons import Recipe, TrainingSet, epoch_batches
 from qa.reader import Reader
 from qa.settings import model_pair
-from qa.train import Recipe, TrainingSet, train_reader
+from qa.train import train_reader
 
 COLOURS = ["red", "green", "blue", "white", "black", "brown", "silver", "golden"]
 THINGS = ["door", "boat", "house", "car", "hat", "coat", "stone", "bird"]
@@ -134,6 +137,79 @@ def test_a_killed_run_resumes_to_the_same_weights(
         np.testing.assert_array_equal(tensor, other[name], err_msg=name)
 
 
+def test_a_reader_learns_from_its_teacher_alone(base: Path, tmp_path: Path) -> None:
+    recipe = Recipe(epochs=6, learning_rate=5e-3, batch_size=8, max_tokens=64, stride=16)
+    run(base, tmp_path, "teacher", recipe)
+    taught = replace(recipe, taught=1.0, temperature=1.5)
+    figures = run(base, tmp_path, "pupil", taught, teachers=[tmp_path / "teacher"])
+    assert figures["f1"] > 60
+    # With all of the loss its teacher's, what the gold spans say changes nothing.
+    wrong = squad(tmp_path / "wrong.json", seed=1)
+    data = json.loads(wrong.read_text())
+    for article in data["data"]:
+        for paragraph in article["paragraphs"]:
+            paragraph["qas"][0]["answers"] = [{"text": "It", "answer_start": 0}]
+    wrong.write_text(json.dumps(data))
+    train_reader(
+        [TrainingSet(wrong)],
+        tmp_path / "dev.json",
+        base,
+        tmp_path / "misled",
+        replace(taught, negatives=0.0),
+        report=lambda _: None,
+        teachers=[tmp_path / "teacher"],
+    )
+    run(base, tmp_path, "led", replace(taught, negatives=0.0), teachers=[tmp_path / "teacher"])
+    one, other = weights(tmp_path / "led"), weights(tmp_path / "misled")
+    assert all(np.array_equal(tensor, other[name]) for name, tensor in one.items())
+
+
+def test_teachers_are_averaged_as_probabilities(base: Path, tmp_path: Path) -> None:
+    """The loss against two teachers, beside numpy's own of the same logits."""
+    import torch
+
+    recipe = replace(RECIPE, taught=0.3, temperature=2.0)
+    path = squad(tmp_path / "train.json", seed=1)
+    tokenizer = training.plain_tokenizer(base)
+    batch = epoch_batches([(TrainingSet(path), read_squad(path))], tokenizer, recipe, 0)[0]
+    device = torch.device("cpu")
+    model, one, two = (training._base_model(base, 0.0)[0].eval() for _ in range(3))
+    windows = [example.window for example in batch]
+    with torch.no_grad():
+        loss = training._loss(model, [one, two], batch, recipe, device).item()
+        (mine, first, second) = (
+            [logits.numpy().astype(np.float64) for logits in training._logits(m, windows, device)]
+            for m in (model, one, two)
+        )
+
+    def softmax(x: Any) -> Any:
+        e = np.exp(x - x.max(1, keepdims=True))
+        return e / e.sum(1, keepdims=True)
+
+    expected = 0.0
+    for side in (0, 1):
+        gold = np.array([(e.start, e.end)[side] for e in batch])
+        hard = -np.log(softmax(mine[side])[np.arange(len(batch)), gold]).mean()
+        told = (softmax(first[side] / 2) + softmax(second[side] / 2)) / 2
+        with np.errstate(divide="ignore"):
+            logs = np.where(told > 0, np.log(softmax(mine[side] / 2)), 0.0)
+        expected += (0.7 * hard + 0.3 * 4 * -(told * logs).sum(1).mean()) / 2
+    assert loss == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_teacher_with_other_tokens_is_refused(base: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(base, other)
+    listing = json.loads((other / "tokenizer.json").read_text())
+    vocabulary = listing["model"]["vocab"]
+    vocabulary["blue"], vocabulary["green"] = vocabulary["green"], vocabulary["blue"]
+    (other / "tokenizer.json").write_text(json.dumps(listing))
+    with pytest.raises(ModelError, match="its tokens are not those of the base"):
+        run(base, tmp_path, "out", teachers=[other])
+    with pytest.raises(ModelError, match="no model lies there"):
+        run(base, tmp_path, "out", teachers=[tmp_path / "none"])
+
+
 def test_averaged_weights_are_the_mean_of_the_last(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,7 +235,9 @@ def test_wrong_paragraphs_found_by_search_hold_no_answer(
 ) -> None:
     path = squad(tmp_path / "train.json", seed=1)
     sets = [(TrainingSet(path), read_squad(path))]
-    found = training._search(sets, encoder, tmp_path / "kept.json", "this run", lambda _: None)
+    found = lessons.search_negatives(
+        sets, encoder, tmp_path / "kept.json", "this run", lambda _: None
+    )
     questions = [q for a in sets[0][1] for p in a.paragraphs for q in p.questions]
     rng = random.Random(0)
     for question in questions:
@@ -167,9 +245,9 @@ def test_wrong_paragraphs_found_by_search_hold_no_answer(
         assert 1 <= len(texts) == len(set(texts))
         # The search ranks what is asked about first.
         assert sum(question.text.split()[-1][:-1] in text for text in texts) >= len(texts) / 2
-        wrong = training._without_answer(question, texts, rng)
+        wrong = lessons._without_answer(question, texts, rng)
         assert wrong is None or question.spans[0].text not in wrong
-    assert training._without_answer(questions[0], [], rng) is None
+    assert lessons._without_answer(questions[0], [], rng) is None
 
 
 def test_another_runs_checkpoint_is_refused(base: Path, tmp_path: Path) -> None:
@@ -186,7 +264,7 @@ def test_an_epoch_follows_from_the_seed(base: Path, tmp_path: Path, tokenizer: A
     sets = [(TrainingSet(path, 0.5), read_squad(path))]
 
     def ids(recipe: Recipe, epoch: int) -> list[list[int]]:
-        batches = training._epoch(sets, tokenizer, recipe, epoch)
+        batches = epoch_batches(sets, tokenizer, recipe, epoch)
         return [e.window.input_ids.tolist() for batch in batches for e in batch]
 
     assert ids(RECIPE, 0) == ids(RECIPE, 0) != ids(RECIPE, 1)
@@ -196,7 +274,7 @@ def test_examples_point_at_their_answers(tmp_path: Path, tokenizer: Any) -> None
     path = squad(tmp_path / "train.json", seed=1)
     sets = [(TrainingSet(path), read_squad(path))]
     recipe = Recipe(batch_size=8, max_tokens=64, stride=16, negatives=1.0)
-    batches = training._epoch(sets, tokenizer, recipe, 0)
+    batches = epoch_batches(sets, tokenizer, recipe, 0)
     examples = [example for batch in batches for example in batch]
     answers = [tokenizer.decode(e.window.input_ids[e.start : e.end + 1].tolist()) for e in examples]
     assert {answer for answer in answers if answer} == set(COLOURS)
