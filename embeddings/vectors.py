@@ -45,9 +45,16 @@ FLAT_LIMIT = 50_000
 _TARGET_RECALL = 0.99
 _RECALL_QUERIES = 200
 _RECALL_AT = 10
+_QUESTION_DISTANCE = 1.6
+"""How far the queries that recall is measured with lie from a passage: their inner product is then
+.53, as the median question's with its own passage (.52 of 219 held-out ones)."""
+_PROBES = (48, 64, 96, 128, 192, 256)
+"""How many lists are looked into, the fewest that suffice. Fewer than the first are never enough:
+questions stray in other ways than noise does. Of 1,000,000 passages 16 lists find .992 of what is
+nearest to the queries above, and .973 of what is nearest to questions; 48 find .999 and .995."""
 _ROWS = 65_536
 """How many vectors are float32 at once; FAISS itself takes so many at a time."""
-_OVERFETCH = 4
+_OVERFETCH = 2
 """How many candidates an approximate index gives for each one wanted, before rescoring."""
 _SLACK = 16
 """How many more a flat one gives: FAISS adds in another order, and near-ties may swap."""
@@ -194,12 +201,11 @@ def _tune(index: Any, ids: Ids, vectors: Stored) -> float:
     rng = np.random.default_rng(0)
     chosen = rng.choice(len(vectors), _RECALL_QUERIES, replace=False)
     queries = vectors[chosen].astype(np.float32)
-    # A question lies near its passage, not on it.
     noise = rng.standard_normal(queries.shape).astype(np.float32)
-    queries = queries + 0.5 * noise / np.linalg.norm(noise, axis=1, keepdims=True)
+    queries += _QUESTION_DISTANCE * noise / np.linalg.norm(noise, axis=1, keepdims=True)
     exact = [set(ids[rows].tolist()) for rows in _exact(vectors, queries)]
     recall = 0.0
-    for nprobe in (16, 32, 64, 128, 256):
+    for nprobe in _PROBES:
         index.nprobe = min(nprobe, index.nlist)
         _, found = index.search(queries, _OVERFETCH * _RECALL_AT)
         hits = 0

@@ -21,7 +21,7 @@ from embeddings.encoder import open_encoder
 from embeddings.runtime import export
 from embeddings.search import Hit, Search
 from qa.calibration import Calibration, Signals
-from qa.pooling import Relation, is_exact, is_rough, pooled, relation
+from qa.pooling import Relation, are_near, is_exact, is_rough, pooled, relation
 from qa.reader import Reader
 from qa.settings import POOLING_TEMPERATURE, SEARCH_WEIGHT, model_pair
 from qa.spans import ScoredSpan
@@ -39,9 +39,11 @@ _LEAST_DISPUTED = 0.15
 """The best answer's confidence from which it is said what contradicts it."""
 _RIVAL_MARGIN, _RIVAL_SEARCH = 4.0, 0.6
 """A rival's own margin and search score are at least so high."""
+_NEAR_RIVAL_MARGIN = 0.0
+"""The same of one that is near the best answer, as two reports of one thing mostly are."""
 _CERTAIN, _CHANCE = 0.93, 0.08
-"""What is so probable is contradicted only by what is at least so probable. All five were chosen on
-one half of the sample's gold questions."""
+"""What is so probable is contradicted only by what is near, or at least so probable. All six were
+chosen on one half of the sample's gold questions."""
 _WITH_TABLES = {"html", "docx"}
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _LINE_MARKUP = re.compile(r"(?:#{1,6}|>|\||[-*+])\s+")
@@ -506,10 +508,12 @@ def _contradicting(answers: Sequence[Answer], question: str) -> tuple[Answer, ..
     heard: set[str] = set()
     for number, other in enumerate(answers[1:], 1):
         documents = _documents(other)
+        near = are_near(best.text, other.text)
+        margin = _NEAR_RIVAL_MARGIN if near else _RIVAL_MARGIN
         if (
             heard.isdisjoint(documents)
-            and (best.confidence < _CERTAIN or other.confidence >= _CHANCE)
-            and _answers_too(other.signals, spoken, documents)
+            and (near or best.confidence < _CERTAIN or other.confidence >= _CHANCE)
+            and _answers_too(other.signals, spoken, documents, margin)
             and relation(best.text, other.text, question) is Relation.INCOMPATIBLE
         ):
             against.append(number)
@@ -525,7 +529,9 @@ def _documents(answer: Answer) -> set[str]:
     return {citation.document for citation in answer.citations}
 
 
-def _answers_too(signals: Signals, best: set[str], other: set[str]) -> bool:
+def _answers_too(
+    signals: Signals, best: set[str], other: set[str], margin: float = _RIVAL_MARGIN
+) -> bool:
     """Whether another document answers the question by itself, if less surely.
 
     One document that says two things does so knowingly; and a passage that hardly
@@ -535,12 +541,9 @@ def _answers_too(signals: Signals, best: set[str], other: set[str]) -> bool:
         signals: of the other answer.
         best: the documents that give the best answer.
         other: those that give the other one.
+        margin: what its margin is to be at least.
     """
-    return (
-        signals.margin >= _RIVAL_MARGIN
-        and signals.search >= _RIVAL_SEARCH
-        and best.isdisjoint(other)
-    )
+    return signals.margin >= margin and signals.search >= _RIVAL_SEARCH and best.isdisjoint(other)
 
 
 def _cite(document: Document, span: Span) -> Citation:

@@ -2,18 +2,26 @@
 
 import re
 from collections.abc import Sequence
+from difflib import SequenceMatcher
 from enum import Enum
 from typing import TypeVar
 
 from qa.answers import same_answer_key
 from qa.values import RANGE, Clock, Date, Name, Quantities, Quantity, Value, plain_words, value_of
 
-__all__ = ["Relation", "is_exact", "is_rough", "pooled", "relation"]
+__all__ = ["Relation", "are_near", "is_exact", "is_rough", "pooled", "relation"]
 
 _CLOSE = 1e-9
 """Relative difference under which two amounts are equal."""
 _ASKS_WHO = re.compile(r"\b(?:who|whom|whose)\b", re.IGNORECASE)
 _HALF_DAY, _DAY = 720.0, 1440.0
+_NEAR_FACTOR = 2.0
+_NEAR_DAYS, _NEAR_MONTHS, _NEAR_YEARS = 31, 12, 10
+_NEAR_MINUTES = 120.0
+_NEAR_SPELLING = 0.7
+"""Up to here two answers are near; see `are_near`."""
+_SOME_YEAR = 2000
+"""Where neither says one."""
 
 Item = TypeVar("Item")
 
@@ -70,6 +78,33 @@ def pooled(items: Sequence[Item], texts: Sequence[str], question: str) -> list[l
         else:
             groups.append([number])
     return [[items[number] for number in group] for group in groups]
+
+
+def are_near(a: str, b: str) -> bool:
+    """Whether two answers differ as little as two reports of one thing mostly do.
+
+    Amounts of one kind by a factor of two at most, days by a month, months by a year,
+    years by ten, times of day by two hours, names by a few letters.
+
+    >>> are_near("€36 million", "€41 million"), are_near("26", "3,200")
+    (True, False)
+    >>> are_near("19 January 2025", "21 January 2025"), are_near("19 January 2025", "2019")
+    (True, False)
+    >>> are_near("Henrik Daalman", "Hendrik Dalman"), are_near("Henrik Daalman", "Emil Rautner")
+    (True, False)
+    """
+    match value_of(a), value_of(b):
+        case Quantities(parts=x), Quantities(parts=y):
+            return len(x) == len(y) and all(map(_near_amounts, x, y))
+        case (Date(), *_) as x, (Date(), *_) as y:
+            return len(x) == len(y) and all(map(_near_dates, x, y))
+        case Clock() as x, Clock() as y:
+            return abs(x.low - y.low) <= _NEAR_MINUTES
+        case Name() as x, Name() as y:
+            spelt = SequenceMatcher(None, " ".join(x.parts), " ".join(y.parts))
+            return spelt.ratio() >= _NEAR_SPELLING
+        case _:
+            return False
 
 
 def is_exact(text: str) -> bool:
@@ -130,13 +165,10 @@ def _of_quantities(a: Sequence[Quantity], b: Sequence[Quantity]) -> Relation:
 
 def _of_two(a: Quantity, b: Quantity) -> Relation | None:
     """None where they are amounts of different things."""
-    if a.dimension != b.dimension and "" not in (a.dimension, b.dimension):
+    both = _in_one_unit(a, b)
+    if both is None:
         return None
-    if not a.dimension:
-        a, b = b, a
-    if not b.dimension and a.unit != 1.0:
-        # A bare number means the unit that the other says.
-        a = Quantity(a.low / a.unit, a.high / a.unit, "", a.hedge, 1.0, a.place / a.unit)
+    a, b = both
     scale = max(abs(a.high), abs(b.high), 1e-12)
     if max(abs(a.low - b.low), abs(a.high - b.high)) <= _CLOSE * scale:
         return Relation.SAME if a.hedge == b.hedge else Relation.COMPATIBLE
@@ -146,6 +178,40 @@ def _of_two(a: Quantity, b: Quantity) -> Relation | None:
     slack = max(a.place, b.place) / 2 if rounded else _CLOSE * scale
     apart = max(a.low, b.low) - min(a.high, b.high)
     return Relation.COMPATIBLE if apart <= slack else Relation.INCOMPATIBLE
+
+
+def _in_one_unit(a: Quantity, b: Quantity) -> tuple[Quantity, Quantity] | None:
+    """Both, so that their numbers compare; None where they are amounts of different things."""
+    if a.dimension != b.dimension and "" not in (a.dimension, b.dimension):
+        return None
+    if not a.dimension:
+        a, b = b, a
+    if not b.dimension and a.unit != 1.0:
+        # A bare number means the unit that the other says.
+        a = Quantity(a.low / a.unit, a.high / a.unit, "", a.hedge, 1.0, a.place / a.unit)
+    return a, b
+
+
+def _near_amounts(a: Quantity, b: Quantity) -> bool:
+    both = _in_one_unit(a, b)
+    if both is None:
+        return False
+    less, more = sorted(abs(amount.low + amount.high) / 2 for amount in both)
+    return 0 < more <= _NEAR_FACTOR * less
+
+
+def _near_dates(a: Date, b: Date) -> bool:
+    """Dates that are said as exactly as each other; a year that one leaves out is the other's."""
+    if (a.month is None, a.day is None) != (b.month is None, b.day is None):
+        return False
+    years = a.year or b.year or _SOME_YEAR, b.year or a.year or _SOME_YEAR
+    if a.month is None or b.month is None:
+        return bool(a.year and b.year) and abs(years[0] - years[1]) <= _NEAR_YEARS
+    months = 12 * years[0] + a.month, 12 * years[1] + b.month
+    if a.day is None or b.day is None:
+        return abs(months[0] - months[1]) <= _NEAR_MONTHS
+    # Days are counted as if all months were of thirty-one.
+    return abs(31 * (months[0] - months[1]) + a.day - b.day) <= _NEAR_DAYS
 
 
 def _of_dates(a: Sequence[Date], b: Sequence[Date]) -> Relation:

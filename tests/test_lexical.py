@@ -56,6 +56,14 @@ def test_scores_are_bm25(tmp_path: Path) -> None:
         assert score == pytest.approx(bm25(n), rel=1e-3)
 
 
+def test_words_that_only_ask_do_not_count(tmp_path: Path) -> None:
+    index = LexicalIndex.create(tmp_path / "lexical")
+    index.update((), [(1, "Who was it that they were with?"), (2, "A fox sleeps."), (3, "An owl.")])
+    assert index.search("Who was the fox with?", 5) == index.search("fox", 5) != []
+    # Where there are no others, they are all that is asked for.
+    assert [i for i, _ in index.search("Who was it?", 5)] == [1]
+
+
 def test_equal_scores_fall_by_id(tmp_path: Path) -> None:
     index = LexicalIndex.create(tmp_path / "lexical")
     index.update((), [(n, "the same words") for n in (9, 3, 7, 1, 5)])

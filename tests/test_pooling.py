@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from conftest import sample_gold
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from corpus.records import Passage
@@ -22,7 +22,7 @@ from qa.pipeline import (
     _contradicting,
     _exact_first,
 )
-from qa.pooling import Relation, pooled, relation
+from qa.pooling import Relation, are_near, pooled, relation
 from qa.values import value_of
 
 SAME, COMPATIBLE, INCOMPATIBLE = Relation
@@ -219,12 +219,56 @@ def test_who_contradicts_whom() -> None:
     sure, doubtful = replace(answer("58", "a"), confidence=0.95), answer("17", "b")
     assert told(sure, replace(doubtful, confidence=0.05)) == [(), ()]
     assert told(sure, replace(doubtful, confidence=0.2)) == [(1,), (0,)]
+    # What is near is mostly about the same thing, however doubtful it is.
+    assert told(sure, replace(answer("64", "b", margin=1.0), confidence=0.01)) == [(1,), (0,)]
+    assert told(sure, replace(answer("64", "b", margin=-1.0), confidence=0.01)) == [(), ()]
     assert told(replace(answer("58", "a"), confidence=0.05), answer("17", "b")) == [(), ()]
     # Of one document the best contradiction alone, and of others theirs.
     four = [
         answer(text, name) for text, name in (("58", "a"), ("17", "b"), ("24", "b"), ("9", "c"))
     ]
     assert told(*four) == [(1, 3), (0,), (), (0,)]
+
+
+@given(NUMBERS, NUMBERS)
+def test_amounts_are_near_by_their_ratio_in_any_unit(a: int, b: int) -> None:
+    assume(max(a, b) != 2 * min(a, b))  # There, rounding decides.
+    near = max(a, b) < 2 * min(a, b)
+    assert are_near(f"{a} metres", f"{b} metres") == near
+    assert are_near(f"{a / 1000} kilometres", f"{b} metres") == near
+    assert are_near(f"€{a}", f"€{b}") == near
+    assert not are_near(f"{a} metres", f"{b} tonnes")
+
+
+@given(st.dates(date(1900, 1, 1), date(2090, 1, 1)), st.integers(-400, 400))
+def test_days_are_near_within_a_month(day: date, days: int) -> None:
+    other = day + timedelta(days)
+    told = [f"{d.day} {d:%B} {d.year}" for d in (day, other)]
+    assert are_near(*told) == are_near(*reversed(told))
+    if abs(days) <= 28:
+        assert are_near(*told)
+    if abs(days) > 33:
+        assert not are_near(*told)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "near"),
+    [
+        ("2014", "2016", True),
+        ("1932", "1957", False),
+        ("19 January 2025", "January 2025", False),
+        ("April 2026", "September 2026", True),
+        ("2:40 a.m.", "3:10 a.m.", True),
+        ("2:40 a.m.", "6:50 p.m.", False),
+        ("Lucía Fernández", "Dr. Lucia Ferrandez", True),
+        ("Clothilde Rey", "Joris Wendel", False),
+        ("0", "0", False),
+        ("a skylight", "a service door", False),
+        ("58", "Neumann", False),
+    ],
+)
+def test_what_is_near(a: str, b: str, near: bool) -> None:
+    assert are_near(a, b) is near is are_near(b, a)
 
 
 def candidate(text: str, document: str, margin: float = 8.0, score: float = 14.0) -> _Candidate:
@@ -252,7 +296,7 @@ def test_an_exact_amount_comes_before_a_rough_one_that_covers_it() -> None:
 
 
 def test_disagreement_on_the_sample_documents(sample_index: Path) -> None:
-    """A floor, below what was measured (precision .83, recall .50) on questions written before."""
+    """A floor, below what was measured (precision .87, recall .61) on questions written before."""
     gold = sample_gold()
     differing = {row["question"] for row in gold if "disagreement" in row["tags"]}
     assert len(gold) > 2 * len(differing) > 60
@@ -260,8 +304,8 @@ def test_disagreement_on_the_sample_documents(sample_index: Path) -> None:
         results = {row["question"]: pipeline.ask(row["question"]) for row in gold}
     flagged = {question for question, result in results.items() if result.disagreement}
     right = len(flagged & differing)
-    assert right / len(flagged) >= 0.75
-    assert right / len(differing) >= 0.45
+    assert right / len(flagged) >= 0.8
+    assert right / len(differing) >= 0.55
     for result in results.values():
         for number, answer in enumerate(result.answers):
             documents = {citation.document for citation in answer.citations}
