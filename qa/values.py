@@ -129,7 +129,9 @@ _DATES = (
     rf"(?-i:(?P<month>{_MONTH}))",  # It may be a verb in lower case.
     r"(?P<year>1\d{3}|20\d\d)",
 )
-_DATE = tuple(re.compile(rf"(?<![\w\d.,]){form}(?![\w\d])(?!,\d)", re.I) for form in _DATES)
+_DATE = tuple(
+    re.compile(rf"(?<![\w.,$€£¥])(?<![$€£¥]\s){form}(?!\w|,\d|\s?[%°])", re.I) for form in _DATES
+)
 _DAY_RANGE = re.compile(rf"(\d{{1,2}})\s*(?:and|to|–|-)\s*(\d{{1,2}}) ({_MONTH})", re.I)
 
 _CLOCK = re.compile(

@@ -23,7 +23,7 @@ from qa.pipeline import (
     _exact_first,
 )
 from qa.pooling import Relation, are_near, pooled, relation
-from qa.values import value_of
+from qa.values import Quantities, value_of
 
 SAME, COMPATIBLE, INCOMPATIBLE = Relation
 ONES = (
@@ -228,6 +228,11 @@ def test_who_contradicts_whom() -> None:
         answer(text, name) for text, name in (("58", "a"), ("17", "b"), ("24", "b"), ("9", "c"))
     ]
     assert told(*four) == [(1, 3), (0,), (), (0,)]
+
+
+@pytest.mark.parametrize("text", ["€2000", "$ 1500", "£1999", "2000%", "1100 °C"])
+def test_what_is_paid_or_measured_is_no_year(text: str) -> None:
+    assert isinstance(value_of(text), Quantities)
 
 
 @given(NUMBERS, NUMBERS)
