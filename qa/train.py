@@ -43,8 +43,8 @@ _ATTENTION_DROPOUTS = ("attention_probs_dropout_prob", "attention_dropout")
 """What the architectures call them."""
 _PADDING = -1e9
 """The logit of a padded position: no chance at all, but finite, so that 0 times it is 0."""
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
-"""As glibc's malloc.h has them."""
+_M_TRIM_THRESHOLD, _M_MMAP_MAX, _NEVER = -1, -4, -1
+"""As glibc's malloc.h and mallopt(3) have them."""
 
 
 def train_reader(
@@ -87,11 +87,10 @@ def train_reader(
     """
     if not (base / "config.json").is_file():
         raise ModelError(f"{base} has no config.json; expected a model folder to start from")
-    _keep_freed_memory()
     torch.manual_seed(recipe.seed)
     model, tokenizer = _base_model(base, recipe.dropout)
     backend = tokenizer.backend_tokenizer
-    taught_by = [_teacher(folder, tokenizer, model.device) for folder in teachers]
+    taught_by = [_teacher(folder, tokenizer) for folder in teachers]
     sets = [(entry, read_squad(entry.path)) for entry in train]
     held_out = read_squad(validation)
 
@@ -107,6 +106,7 @@ def train_reader(
     if recipe.searched and encoder:
         found = search_negatives(sets, encoder, out / _NEGATIVES, identity, report)
     batches = epoch_batches(sets, backend, recipe, 0, found)
+    _keep_freed_memory()
     total = round(recipe.epochs * len(batches))
     run = _Run(model, taught_by, recipe, total, out / _CHECKPOINT, identity)
     first_epoch, done = run.resume()
@@ -374,10 +374,13 @@ def _base_model(base: Path, dropout: float) -> tuple[Any, Any]:
     for name, rate in rates.items():
         if hasattr(config, name):
             setattr(config, name, rate)
-    return _loaded(base, config=config), tokenizer
+    # On a CPU the gradient of torch's fused attention takes half of all the time: 4,500 tokens a
+    # second with it, 7,000 without (32 windows of 176 tokens, two cores with AMX).
+    attention = None if torch.cuda.is_available() else "eager"
+    return _loaded(base, config=config, attn_implementation=attention), tokenizer
 
 
-def _teacher(folder: Path, tokenizer: Any, device: torch.device) -> Any:
+def _teacher(folder: Path, tokenizer: Any) -> Any:
     """The reader in the folder, which only tells what it thinks.
 
     Raises:
@@ -390,20 +393,12 @@ def _teacher(folder: Path, tokenizer: Any, device: torch.device) -> Any:
             f"--teacher {folder}: its tokens are not those of the base; expected a reader with the"
             " same vocabulary"
         )
-    return _loaded(folder).to(device).eval()
+    return _loaded(folder).eval()
 
 
 def _loaded(folder: Path, **options: Any) -> Any:
-    cuda = torch.cuda.is_available()
-    model = AutoModelForQuestionAnswering.from_pretrained(
-        folder,
-        dtype=torch.float32,
-        # On a CPU the gradient of torch's fused attention takes half of all the time: 4,500
-        # tokens a second with it, 7,000 without (32 windows of 176 tokens, two cores with AMX).
-        attn_implementation=None if cuda else "eager",
-        **options,
-    )
-    return model.to("cuda" if cuda else "cpu")
+    model = AutoModelForQuestionAnswering.from_pretrained(folder, dtype=torch.float32, **options)
+    return model.to("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _keep_freed_memory() -> None:
@@ -415,4 +410,4 @@ def _keep_freed_memory() -> None:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt:
         mallopt(_M_MMAP_MAX, 0)
-        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+        mallopt(_M_TRIM_THRESHOLD, _NEVER)
