@@ -44,7 +44,7 @@ _BASE_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db
 _BUNDLED_ENCODER = Path(embeddings.__file__).parent / "models" / "encoder"
 _ENCODER_SHA256 = "6aa0184c07f80d0836fb55ce0e139139a1cebb77c648324138bed71b6e8141ef"
 _BUNDLED_READER = Path(__file__).parent / "models" / "reader"
-_READER_SHA256 = "1167b1d127e3aae6523fdbf618eb07702a8ad5e11ddf7ef1bfddfbdf345cb083"
+_READER_SHA256 = "fed007db2e335bf32c7b4237926fb3d301f5c29db5edd47163552fdce6fc8420"
 
 
 @dataclass(frozen=True, slots=True)
