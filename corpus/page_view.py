@@ -6,8 +6,6 @@ here lives for one request: JSON in, the reply out, nothing unpickled.
 
 import hashlib
 import json
-import os
-import resource
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -15,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from corpus.confine import bar_network
+from corpus.confine import confine, limit_processor_seconds, private_stdout
 from corpus.errors import LoadError
 from corpus.pdf import Box, boxes, page_image
 from corpus.records import Document
@@ -89,17 +87,9 @@ def _asked(document: Document, request: Mapping[str, Any]) -> bytes:
 
 
 def _main() -> int:
-    # Replies go out by a descriptor of their own: what a library prints is none.
-    replies = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    for limit, most in (
-        (resource.RLIMIT_AS, _MEMORY_BYTES),
-        (resource.RLIMIT_CPU, _SECONDS),
-        (resource.RLIMIT_FSIZE, 0),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        resource.setrlimit(limit, (most, most))
-    bar_network()
+    replies = private_stdout()
+    confine(memory_bytes=_MEMORY_BYTES)
+    limit_processor_seconds(_SECONDS)
     with replies:
         try:
             replies.write(_reply(json.load(sys.stdin)))

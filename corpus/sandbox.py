@@ -14,7 +14,6 @@ it breaks a limit.
 
 import hashlib
 import json
-import math
 import os
 import resource
 import select
@@ -34,7 +33,7 @@ from queue import SimpleQueue
 from threading import Lock
 from typing import IO, Any, Literal, Self, TypeAlias, get_args
 
-from corpus.confine import bar_network
+from corpus.confine import confine, limit_processor_seconds, private_stdout
 from corpus.cores import cores
 from corpus.errors import LoadError
 from corpus.extract import DEFAULT_COLUMNS, Columns
@@ -351,7 +350,7 @@ def _serve(requests: IO[bytes], replies: IO[bytes], memory: int) -> None:
     while not retires and (header := requests.read(_HEADER.size)):
         (length,) = _HEADER.unpack(header)
         request = json.loads(requests.read(length))
-        _limit_processor_seconds(request["seconds"])
+        limit_processor_seconds(request["seconds"])
         path, known = Path(request["path"]), request["known"]
         columns = Columns(tuple(request["columns"]["text"]), request["columns"]["title"])
         try:
@@ -391,14 +390,6 @@ def _address_space() -> int:
     except OSError:
         return 0
     return int(pages) * resource.getpagesize()
-
-
-def _limit_processor_seconds(seconds: float) -> None:
-    """Have the system end this process if a file keeps it busy and no parent is left to end it."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    _, most = resource.getrlimit(resource.RLIMIT_CPU)
-    until = math.ceil(used.ru_utime + used.ru_stime + seconds) + 1
-    resource.setrlimit(resource.RLIMIT_CPU, (until, most))
 
 
 def _outcome(
@@ -449,16 +440,8 @@ def _content(path: Path, file_bytes: int) -> tuple[bytes, os.stat_result]:
 
 def _main() -> None:
     memory = int(sys.argv[1])
-    for limit, most in (
-        (resource.RLIMIT_AS, memory),
-        (resource.RLIMIT_FSIZE, 0),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        resource.setrlimit(limit, (most, most))
-    bar_network()
-    # What a library prints must not end up among the replies.
-    replies = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    confine(memory_bytes=memory)
+    replies = private_stdout()
     _serve(sys.stdin.buffer, replies, memory)
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import python
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -345,6 +346,38 @@ def test_a_file_may_not_be_too_large(good: Path) -> None:
         assert said(sandbox.read(good)).startswith("has more than ")
     with Sandbox(workers=1, limits=Limits(file_bytes=size)) as sandbox:
         assert text_of(sandbox.read(good)) == "A good file."
+
+
+def test_limits_that_were_there_before_stay_and_stop_nothing(
+    good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As batch systems set them, lower than ours: nobody may raise those."""
+    command = tmp_path / "python"
+    command.write_text(
+        f'#!/bin/sh\nulimit -v 1500000; ulimit -t 60\nexec "{sys.executable}" "$@"\n'
+    )
+    command.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(command))
+    with Sandbox(workers=1, limits=Limits(seconds=100, memory_bytes=2000 * MB)) as sandbox:
+        assert text_of(sandbox.read(good)) == "A good file."
+
+
+def test_a_system_without_a_limit_on_memory_reads_all_the_same() -> None:
+    """macOS refuses it, and Python says ValueError."""
+    code = """
+import resource, sys
+from corpus import confine
+true, sys.platform = resource.setrlimit, sys.argv[1]
+def refuse(limited, limits):
+    if limited == resource.RLIMIT_AS:
+        raise ValueError("current limit exceeds maximum limit")
+    true(limited, limits)
+resource.setrlimit = refuse
+confine.confine(memory_bytes=2**30)
+print(resource.getrlimit(resource.RLIMIT_FSIZE))
+"""
+    assert python(code, "darwin").stdout == "(0, 0)\n"
+    assert "ValueError" in python(code, "linux").stderr
 
 
 def test_a_thousand_open_files_do_not_matter(good: Path) -> None:
