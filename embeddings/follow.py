@@ -19,6 +19,7 @@ from corpus.records import Document
 from corpus.sandbox import Fingerprint, Limits, ReadFile, Sandbox
 from corpus.scan import Listing, scan
 from corpus.split import split
+from corpus.worker import LATEST_NS
 from corpus.writer import FileNotes, Writer
 from embeddings.build import build, damage
 from embeddings.encoder import Encoder, vector_hash
@@ -30,8 +31,6 @@ _EMBED_BATCH = 256
 """How many passages are embedded between two saves of their vectors."""
 _RACY_SECONDS = 2.0
 """A file changed so shortly before it was read may have changed again with the same time stamp."""
-_LATEST = 2**63 - 1
-"""SQLite's largest number, and so the latest time of change that is kept: in the year 2262."""
 _FILE_COST = 4096
 """A file costs as much as so many bytes, however small it is."""
 _SHOW_SECONDS = 0.2
@@ -342,7 +341,7 @@ class _Run:
             IndexedFile(
                 file.path,
                 file.size,
-                min(file.mtime_ns, _LATEST),
+                file.mtime_ns,
                 file.sha256,
                 file.loader,
                 file.read_at,
@@ -379,7 +378,7 @@ class _Run:
         """Whether the file is so surely the one that was read that it need not be opened."""
         if not known.sha256:
             return False  # It could not be read at all; what changed may have left no trace.
-        mtime_ns = min(status.st_mtime_ns, _LATEST)
+        mtime_ns = min(status.st_mtime_ns, LATEST_NS)
         same = (known.size, known.mtime_ns) == (status.st_size, mtime_ns)
         at_rest = known.read_at - known.mtime_ns / 1e9 > _RACY_SECONDS
         return same and at_rest and is_current(known.loader, self._columns)

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent
 ROOMS = {
     "corpus": [
         "errors", "log", "records", "cores", "confine", "durable", "extract", "blocks", "text",
-        "html", "pdf", "word", "tables", "load", "page_view", "sandbox", "scan", "split",
+        "html", "pdf", "word", "tables", "load", "page_view", "worker", "sandbox", "scan", "split",
         "generations", "database", "migrations", "checkup", "store", "writer",
     ],
     "embeddings": [
