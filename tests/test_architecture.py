@@ -15,7 +15,7 @@ ROOMS = {
     ],
     "embeddings": [
         "onnx_export", "runtime", "encoder", "vectors", "lexical", "search", "mining", "build",
-        "follow", "train",
+        "progress", "follow", "train",
     ],
     "qa": [
         "answers", "gold", "corrections", "settings", "spans", "reader", "calibration", "english",
