@@ -32,7 +32,7 @@ from transformers import PrinterCallback, TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
 
 from corpus.errors import InputError, ModelError
-from embeddings.encoder import Vectors
+from embeddings.encoder import Prompts, Vectors
 
 __all__ = ["EncoderRecipe", "Pair", "neighbours", "recall", "train_encoder"]
 
@@ -250,7 +250,8 @@ def _alike(pairs: Sequence[Pair], model: SentenceTransformer, group: int) -> lis
     asked: dict[str, list[int]] = {passage: [] for passage in passages}
     for number, pair in enumerate(pairs):
         asked[pair.passage].append(number)
-    near = neighbours(_encode(model, passages), _NEIGHBOURS)
+    vectors = _encode(model, passages, Prompts.of(model.prompts).passage)
+    near = neighbours(vectors, _NEIGHBOURS)
     rows = {passage: row for row, passage in enumerate(passages)}
     return [
         [
@@ -275,11 +276,8 @@ def _fit(
     )
     steps = max(1, round(recipe.epochs * len(batches)))
     on_gpu = torch.cuda.is_available()
-    prompts = {
-        column: prompt
-        for column, kinds in (("question", ("query",)), ("passage", ("document", "passage")))
-        if (prompt := next((model.prompts[kind] for kind in kinds if model.prompts.get(kind)), ""))
-    }
+    prompts = Prompts.of(model.prompts)
+    by_column = {"question": prompts.query, "passage": prompts.passage}
     arguments = SentenceTransformerTrainingArguments(
         output_dir=str(out / _CHECKPOINTS),
         max_steps=steps,
@@ -287,7 +285,7 @@ def _fit(
         learning_rate=recipe.learning_rate,
         warmup_steps=round(recipe.warmup * steps),
         weight_decay=recipe.weight_decay,
-        prompts=prompts or None,
+        prompts={column: prompt for column, prompt in by_column.items() if prompt} or None,
         bf16=True,
         use_cpu=not on_gpu,
         seed=recipe.seed,
@@ -368,11 +366,10 @@ def _without_dropout(model: SentenceTransformer) -> None:
     model[0].auto_model.config.attention_probs_dropout_prob = 0.0
 
 
-def _encode(model: SentenceTransformer, texts: Sequence[str], kind: str = "passage") -> Vectors:
-    prompts = model.prompts.get(kind) or (kind == "passage" and model.prompts.get("document"))
+def _encode(model: SentenceTransformer, texts: Sequence[str], prompt: str) -> Vectors:
     vectors: Vectors = model.encode(
         list(texts),
-        prompt=prompts or None,
+        prompt=prompt,
         normalize_embeddings=True,
         show_progress_bar=False,
         batch_size=32,
@@ -382,12 +379,13 @@ def _encode(model: SentenceTransformer, texts: Sequence[str], kind: str = "passa
 
 def _figures(model: SentenceTransformer, sets: Sequence[Sequence[Pair]]) -> dict[str, float]:
     figures = {}
+    prompts = Prompts.of(model.prompts)
     model.eval()
     for number, pairs in enumerate(sets, 1):
         passages = list(dict.fromkeys(pair.passage for pair in pairs))
         rows = {passage: row for row, passage in enumerate(passages)}
-        questions = _encode(model, [pair.question for pair in pairs], "query")
-        vectors = _encode(model, passages)
+        questions = _encode(model, [pair.question for pair in pairs], prompts.query)
+        vectors = _encode(model, passages, prompts.passage)
         for k in (1, 5):
             right = [rows[pair.passage] for pair in pairs]
             figures[f"recall{number}@{k}"] = recall(questions, vectors, right, k)

@@ -113,6 +113,7 @@ def test_the_models_own_prompts_are_used(mine: Path) -> None:
     )
     torch_encoder = TorchEncoder(model_pair(str(mine)).encoder, "cpu")
     assert torch_encoder.identity == ours.identity
+    assert torch_encoder.encode_passages([]).shape == ours.encode_passages([]).shape == (0, 0)
     np.testing.assert_allclose(
         torch_encoder.encode_passages(["He.", "word " * 600]),
         ours.encode_passages(["He.", "word " * 600]),
