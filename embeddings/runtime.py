@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,8 @@ from corpus.cores import cores
 from corpus.durable import place
 from corpus.errors import ExportError, ModelError
 from corpus.records import ModelIdentity
+from embeddings import onnx_export
+from embeddings.onnx_export import Precision, Role
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -45,8 +47,6 @@ __all__ = [
     "user_cache",
 ]
 
-Role: TypeAlias = Literal["encoder", "reader"]
-Precision: TypeAlias = Literal["int8", "float32"]
 _Item = TypeVar("_Item")
 _Made = TypeVar("_Made")
 
@@ -78,7 +78,7 @@ class TokenSequence:
     input_ids: NDArray[np.int64]
     """Shape (length,)."""
     token_type_ids: NDArray[np.int64]
-    """Shape (length,)."""
+    """Shape (length,): which segment each token is of, from 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class _Manifest:
 
 
 class ExportedModel:
-    """An exported model with its tokenizer; loads each when it is first used."""
+    """An exported model with its tokenizer; both are loaded when either is first used."""
 
     def __init__(self, folder: Path, workers: int) -> None:
         self._folder = folder
@@ -159,7 +159,7 @@ class ExportedModel:
             return onnxruntime.InferenceSession(
                 self.graph, options, providers=["CPUExecutionProvider"]
             )
-        except Exception as error:
+        except Exception as error:  # ONNX Runtime's have no base of their own.
             raise ModelError(
                 f"{self.graph} cannot be loaded ({error}); delete {self._folder}, and it is made"
                 " again"
@@ -190,7 +190,11 @@ class ExportedModel:
         return [jobs[i].result() for i in range(len(items))]
 
     def run(self, sequence: TokenSequence) -> list[NDArray[np.float32]]:
-        """The model's outputs for one sequence, each with a leading axis of 1."""
+        """The model's outputs for one sequence, float32, each with a leading axis of 1.
+
+        An encoder's is one of shape (1, dim); a reader's are two of shape (1, length), the
+        logits of an answer's first and last token.
+        """
         self.warm()
         inputs = {"input_ids": sequence.input_ids[None, :]}
         if self._manifest.token_types:
@@ -250,7 +254,11 @@ def export(
 
 
 def is_exported(source: ModelSource, role: Role, precision: Precision = "int8") -> bool:
-    """Whether the model's export lies in the user's cache."""
+    """Whether the model's export lies in the user's cache.
+
+    Raises:
+        ModelError: the folder has no weights.
+    """
     name = _export_name(_weights(source), role, precision)
     return _opened(user_cache() / "models" / name, workers=1) is not None
 
@@ -325,11 +333,9 @@ def _export(
     source: ModelSource, weights: Path, role: Role, precision: Precision, out: Path
 ) -> None:
     identity = _identity(source, weights)
-    from embeddings import onnx_export
-
     try:
         exported = onnx_export.export(source.folder, role, out, precision)
-    except Exception as error:
+    except Exception as error:  # Whatever torch or transformers make of a model they do not know.
         raise ExportError(
             f"{source.folder} cannot be exported to ONNX ({type(error).__name__}: {error})"
         ) from error
