@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 __all__ = ["LexicalIndex"]
 
 _ANALYSER = "citespan_english"
-_MAX_WORD_CHARS = 64
+_MAX_WORD_BYTES = 64
+"""Of UTF-8. Longer "words" are data, such as keys and checksums, and are not searched."""
 _HEAP_BYTES = 64_000_000
+"""What new passages may fill before tantivy writes a segment; it wants 15 MB at least."""
 _TIES = 16
 """How many more hits are fetched than asked for, so that ties at the last place fall by id."""
 
@@ -164,7 +166,7 @@ def _analyser() -> "tantivy.TextAnalyzer":
 
     return (
         TextAnalyzerBuilder(Tokenizer.simple())
-        .filter(Filter.remove_long(_MAX_WORD_CHARS))
+        .filter(Filter.remove_long(_MAX_WORD_BYTES))
         .filter(Filter.lowercase())
         .filter(Filter.ascii_fold())
         .filter(Filter.stemmer("english"))
