@@ -39,7 +39,7 @@ def image_of(document: Document, page: int, *, width: int = 1200) -> bytes:
     """
     image = _asked(document, {"page": page, "width": width})
     if not image.startswith(_PNG):
-        raise LoadError("made the process that draws its pages talk nonsense")
+        raise LoadError("made the process that draws its pages break its rules")
     return image
 
 
@@ -58,7 +58,7 @@ def places_of(document: Document, start: int, end: int) -> list[Box]:
     try:
         return [_box(fields) for fields in json.loads(_asked(document, request))]
     except (ValueError, TypeError, KeyError) as error:
-        raise LoadError("made the process that looks at its pages talk nonsense") from error
+        raise LoadError("made the process that draws its pages break its rules") from error
 
 
 def _box(fields: Mapping[str, Any]) -> Box:
