@@ -78,7 +78,7 @@ def _suffixes(names: str) -> frozenset[str]:
 
 
 LOADERS = (
-    Loader("pdf", 1, read_pdf, _suffixes("pdf"), lambda data: data.startswith(b"%PDF-")),
+    Loader("pdf", 2, read_pdf, _suffixes("pdf"), lambda data: data.startswith(b"%PDF-")),
     Loader("docx", 1, read_docx, _suffixes("docx"), looks_like_docx),
     Loader("html", 1, read_html, _suffixes("html htm xhtml"), looks_like_html),
     Loader("csv", 1, read_csv, _suffixes("csv tsv"), uses_columns=True),

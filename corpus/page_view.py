@@ -15,7 +15,7 @@ from typing import Any
 
 from corpus.confine import confine, limit_processor_seconds, private_stdout
 from corpus.errors import LoadError
-from corpus.pdf import Box, boxes, page_image
+from corpus.pdf_places import Box, boxes, page_image
 from corpus.records import Document
 
 __all__ = ["image_of", "places_of"]
