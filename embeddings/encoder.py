@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from corpus.database import VectorHash
 from corpus.errors import ExportError
 from corpus.records import ModelIdentity
-from embeddings.runtime import ExportedModel, ModelSource, TokenSequence, export, identify
+from embeddings.exports import ModelSource, export, identify
+from embeddings.runtime import ExportedModel, TokenSequence
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -15,8 +15,8 @@ ROOMS = {
         "writer",
     ],
     "embeddings": [
-        "onnx_export", "runtime", "encoder", "vectors", "lexical", "search", "mining", "build",
-        "progress", "follow", "train",
+        "onnx_export", "runtime", "exports", "encoder", "vectors", "lexical", "search", "mining",
+        "build", "progress", "follow", "train",
     ],
     "qa": [
         "answers", "gold", "corrections", "settings", "spans", "reader", "calibration", "english",

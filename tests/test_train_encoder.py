@@ -115,7 +115,7 @@ def test_a_run_learns_and_both_libraries_load_it(
     from sentence_transformers import SentenceTransformer
 
     from embeddings.encoder import OnnxEncoder
-    from embeddings.runtime import ModelSource, export
+    from embeddings.exports import ModelSource, export
 
     lines: list[str] = []
     figures = train_encoder(PAIRS, [PAIRS], BASE, tmp_path / "out", TINY, report=lines.append)
