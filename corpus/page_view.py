@@ -6,6 +6,7 @@ here lives for one request: JSON in, the reply out, nothing unpickled.
 
 import hashlib
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -57,13 +58,16 @@ def places_of(document: Document, start: int, end: int) -> list[Box]:
     }
     try:
         return [_box(fields) for fields in json.loads(_asked(document, request))]
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise LoadError("made the process that draws its pages break its rules") from error
 
 
 def _box(fields: Mapping[str, Any]) -> Box:
     """The box, if that is what it is: a hostile file may have taken the process over."""
-    return Box(int(fields["page"]), *(float(fields[side]) for side in _COORDINATES))
+    sides = [float(fields[side]) for side in _COORDINATES]
+    if not all(map(math.isfinite, sides)):
+        raise ValueError(sides)
+    return Box(int(fields["page"]), *sides)
 
 
 def _asked(document: Document, request: Mapping[str, Any]) -> bytes:

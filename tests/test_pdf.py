@@ -17,6 +17,7 @@ from reportlab.pdfbase.pdfmetrics import stringWidth
 from reportlab.pdfgen.canvas import Canvas
 from reportlab.platypus import Paragraph, SimpleDocTemplate
 
+from corpus import page_view
 from corpus.errors import LoadError
 from corpus.load import Loaded, load
 from corpus.pdf_places import Box, boxes
@@ -227,6 +228,35 @@ def test_a_quote_in_two_columns_has_a_box_in_each() -> None:
     first, second = boxes_of(data, "Happy\nHippy")
     check_place(first, 72 + stringWidth("Left ", FONT, SIZE), 486, stringWidth("Happy", FONT, SIZE))
     check_place(second, 320, 500, stringWidth("Hippy", FONT, SIZE))
+
+
+SIDES = '"left": 0, "top": 0, "right": 1, "bottom": 1'
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "",
+        "{}x",
+        "[1]",
+        "[{}]",
+        "[" * 100_000,
+        f'[{{"page": 1e999, {SIDES}}}]',
+        f'[{{"page": null, {SIDES}}}]',
+        f'[{{"page": 1, {SIDES.replace("1", "NaN")}}}]',
+        f'[{{"page": 1, {SIDES.replace("0", "-Infinity")}}}]',
+    ],
+    ids=range(9),
+)
+def test_a_process_that_a_file_has_taken_over_gives_no_places(
+    reply: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = document_of(handmade(b"100 500 Td (One line.) Tj"))
+    monkeypatch.setattr(page_view, "_asked", lambda *_: reply.encode())
+    with pytest.raises(LoadError, match="break its rules"):
+        page_view.places_of(document, 0, 3)
+    with pytest.raises(LoadError, match="break its rules"):
+        page_view.image_of(document, 1)
 
 
 def test_no_box_is_given_for_a_file_that_changed() -> None:
