@@ -29,14 +29,14 @@ from corpus.cores import cores
 from corpus.extract import DEFAULT_COLUMNS, Columns
 from corpus.load import UNREAD
 from corpus.records import Document, document_id
-from corpus.worker import HEADER, SENT_FIELDS, send
+from corpus.worker import HEADER, send
 
 __all__ = ["Fingerprint", "Limits", "ReadFile", "Sandbox"]
 
 _RETIRING_SECONDS = 1.0
 """So long a worker that ends by itself is waited for, so that its exit code is its own."""
 _Types: TypeAlias = Mapping[str, tuple[type, ...]]
-_TEXT, _NUMBER, _LIST = (str,), (int,), (list,)
+_TEXT, _NUMBER = (str,), (int,)
 _MAYBE_TEXT, _MAYBE_NUMBER = (str, type(None)), (int, type(None))
 _FINGERPRINT: _Types = {"sha256": _TEXT, "loader": _TEXT, "size": _NUMBER, "mtime_ns": _NUMBER}
 _OUTCOME: _Types = {
@@ -46,13 +46,15 @@ _OUTCOME: _Types = {
     "documents": _NUMBER,
     "retires": (bool,),
 }
-_DOCUMENT: _Types = dict(
-    zip(
-        SENT_FIELDS,
-        (_MAYBE_NUMBER, _TEXT, _TEXT, _MAYBE_TEXT, _MAYBE_TEXT, _LIST, _LIST),
-        strict=True,
-    )
-)
+_DOCUMENT: _Types = {
+    "row": _MAYBE_NUMBER,
+    "title": _TEXT,
+    "text": _TEXT,
+    "encoding": _MAYBE_TEXT,
+    "date": _MAYBE_TEXT,
+    "page_starts": (list,),
+    "line_anchors": (list,),
+}
 """What a worker's frames hold, and of which types."""
 _SMALLEST, _LARGEST = -(2**63), 2**63 - 1
 """The numbers that SQLite can hold."""
@@ -211,7 +213,7 @@ class _Worker:
         }
         send(process.stdin, request)
         pipe = _Pipe(process, deadline, self._limits.reply_bytes)
-        file |= _checked(pipe.receive(), _FINGERPRINT)
+        file.update(_checked(pipe.receive(), _FINGERPRINT))
         told = _checked(pipe.receive(), _OUTCOME)
         outcome, count = told["outcome"], told["documents"]
         if (

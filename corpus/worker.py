@@ -28,11 +28,11 @@ from corpus.load import UNREAD, chosen_loader, load
 from corpus.records import Document
 from corpus.text import whole
 
-__all__ = ["HEADER", "LATEST_NS", "SENT_FIELDS", "send"]
+__all__ = ["HEADER", "LATEST_NS", "send"]
 
 HEADER = struct.Struct(">Q")
 """What stands before a frame: its length in bytes."""
-SENT_FIELDS = ("row", "title", "text", "encoding", "date", "page_starts", "line_anchors")
+_SENT_FIELDS = ("row", "title", "text", "encoding", "date", "page_starts", "line_anchors")
 """What is sent of a document; the parent knows the rest."""
 LATEST_NS = 2**63 - 1
 """The latest time of change that is told, in the year 2262: SQLite has no larger numbers."""
@@ -63,7 +63,7 @@ def _serve(requests: BinaryIO, replies: BinaryIO, memory_bytes: int) -> None:
         retires = _address_space() > most_bytes
         send(replies, {**outcome, "documents": len(documents), "retires": retires})
         for document in documents:
-            send(replies, {name: getattr(document, name) for name in SENT_FIELDS})
+            send(replies, {name: getattr(document, name) for name in _SENT_FIELDS})
 
 
 def _read(request: dict[str, Any], replies: BinaryIO) -> tuple[dict[str, Any], Sequence[Document]]:
