@@ -39,7 +39,11 @@ __all__ = ["EncoderRecipe", "Pair", "neighbours", "recall", "train_encoder"]
 _CHECKPOINTS = "checkpoints"
 _RUN = "run.json"
 _NEIGHBOURS = 48
+"""Among so many of the nearest passages the company of one is looked for."""
 _SHARES = (1.0, 0.8, 0.6, 0.4, 0.2)
+"""How much of the trained weights the kept ones may have; the base's are the rest."""
+_BLOCK = 1024
+"""So many vectors are compared with all at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,13 +128,14 @@ def train_encoder(
     _fit(model, pairs, out, recipe, report)
 
     trained = {name: value.clone() for name, value in model.state_dict().items()}
-    best: dict[str, float] = {}
-    for share in _SHARES:
+
+    def measured(share: float) -> dict[str, float]:
         model.load_state_dict(_mean(start, trained, share))
         found = {"share": share, **_figures(model, validation)}
         report(_line(found))
-        if _mean_recall(found) > _mean_recall(best):
-            best = found
+        return found
+
+    best = max(map(measured, _SHARES), key=_mean_recall)
     model.load_state_dict(_mean(start, trained, best["share"]))
     model.half().save(str(out), create_model_card=False)
     _load_as_float32(out / "config.json")
@@ -145,13 +150,13 @@ def neighbours(vectors: Vectors, k: int) -> NDArray[np.int64]:
     """For each unit vector the rows of the `k` nearest others, nearest first, shape (n, k)."""
     k = min(k, len(vectors) - 1)
     found = np.empty((len(vectors), k), dtype=np.int64)
-    for low in range(0, len(vectors), 1024):
-        scores = vectors[low : low + 1024] @ vectors.T
+    for low in range(0, len(vectors), _BLOCK):
+        scores = vectors[low : low + _BLOCK] @ vectors.T
         rows = np.arange(len(scores))
         scores[rows, low + rows] = -np.inf
         nearest = np.argpartition(-scores, k - 1, axis=1)[:, :k]
         order = np.argsort(-np.take_along_axis(scores, nearest, axis=1), axis=1, kind="stable")
-        found[low : low + 1024] = np.take_along_axis(nearest, order, axis=1)
+        found[low : low + _BLOCK] = np.take_along_axis(nearest, order, axis=1)
     return found
 
 
@@ -165,9 +170,9 @@ def recall(questions: Vectors, passages: Vectors, right: Sequence[int], k: int) 
         k: how many are looked at; of equally near ones the first rows come first.
     """
     hits = 0
-    for low in range(0, len(questions), 1024):
-        scores = questions[low : low + 1024] @ passages.T
-        rows = np.asarray(right[low : low + 1024])
+    for low in range(0, len(questions), _BLOCK):
+        scores = questions[low : low + _BLOCK] @ passages.T
+        rows = np.asarray(right[low : low + _BLOCK])
         own = scores[np.arange(len(rows)), rows][:, None]
         before = (scores > own) | ((scores == own) & (np.arange(len(passages)) < rows[:, None]))
         hits += int((before.sum(axis=1) < k).sum())
@@ -393,7 +398,7 @@ def _figures(model: SentenceTransformer, sets: Sequence[Sequence[Pair]]) -> dict
 
 
 def _mean_recall(figures: dict[str, float]) -> float:
-    return float(np.mean([v for name, v in figures.items() if "recall" in name] or [-1.0]))
+    return float(np.mean([value for name, value in figures.items() if name != "share"]))
 
 
 def _mean(
