@@ -75,7 +75,7 @@ class Blocks:
 
     def end_row(self) -> None:
         """End the row; empty cells at its end leave nothing."""
-        self._rows = max(0, self._rows - 1)
+        self._rows -= 1
         if self._rows:
             return
         self._inline, self._outside = self._outside, []

@@ -1,16 +1,22 @@
-"""A process that can reach no network, whatever a file makes it do: the kernel refuses, on Linux.
+"""What a process may do that reads strangers' files, whatever a file makes it do.
 
-A filter of system calls (seccomp) needs no rights, cannot be taken off again,
-and holds for every program that the process may start.
+So much memory and processor time, no file, no core dump, and on Linux no
+network. The network is barred by a filter of system calls (seccomp), which
+needs no rights, cannot be taken off again, and holds for every program that the
+process may start.
 """
 
 import ctypes
 import errno
+import math
+import os
 import platform
+import resource
 import struct
 import sys
+from typing import BinaryIO
 
-__all__ = ["bar_network"]
+__all__ = ["confine", "limit_processor_seconds", "private_stdout"]
 
 _CALLS = {
     "x86_64": (0xC000003E, {"socket": 41, "io_uring_setup": 425}),
@@ -30,7 +36,47 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
 
 
-def bar_network() -> bool:
+def confine(*, memory_bytes: int) -> None:
+    """From now on this process takes no more address space, writes no file, reaches no network.
+
+    A limit that it was started with and that is lower stays.
+    """
+    for limited, most in (
+        (resource.RLIMIT_AS, memory_bytes),
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        _, given = resource.getrlimit(limited)
+        most = most if given == resource.RLIM_INFINITY else min(most, given)
+        try:
+            resource.setrlimit(limited, (most, most))
+        except ValueError:
+            # macOS takes no limit on address space, and Python says so by this.
+            if sys.platform != "darwin":
+                raise
+    _bar_network()
+
+
+def limit_processor_seconds(seconds: float) -> None:
+    """Have the system end this process if it is busy for so much longer than it was until now.
+
+    For where no parent is left to end it. May be called again, for more.
+    """
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    until = math.ceil(used.ru_utime + used.ru_stime + seconds) + 1
+    _, given = resource.getrlimit(resource.RLIMIT_CPU)
+    soft = until if given == resource.RLIM_INFINITY else min(until, given)
+    resource.setrlimit(resource.RLIMIT_CPU, (soft, given))
+
+
+def private_stdout() -> BinaryIO:
+    """Standard output for the caller alone; what others print goes to stderr from now on."""
+    stream = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    return stream
+
+
+def _bar_network() -> bool:
     """From now on this process and its children get no socket; False where that cannot be had."""
     if not sys.platform.startswith("linux") or platform.machine() not in _CALLS:
         return False

@@ -1,10 +1,9 @@
 """What a loader makes of a file's bytes, and what it may be told."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
-__all__ = ["DEFAULT_COLUMNS", "Columns", "Extract", "Reader", "Reading"]
+__all__ = ["DEFAULT_COLUMNS", "Columns", "Extract", "Reading"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +42,3 @@ class Reading:
     extracts: Sequence[Extract]
     note: str | None = None
     """What was left unread, for the user; None where nothing was."""
-
-
-Reader: TypeAlias = Callable[[bytes, Columns], Reading]
-"""A loader's one function; raises LoadError where the bytes cannot be read."""

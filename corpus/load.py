@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from corpus.errors import LoadError
-from corpus.extract import DEFAULT_COLUMNS, Columns, Reader
+from corpus.extract import DEFAULT_COLUMNS, Columns, Reading
 from corpus.html import looks_like_html, read_html
 from corpus.pdf import read_pdf
 from corpus.records import Document, document_id
@@ -28,6 +28,8 @@ _FORMATS = 2
 UNREAD = f"unread/{_FORMATS}"
 """What is recorded as the loader of a file that none reads."""
 
+_NO_TEXT = "has no text: the file is empty or holds only white space"
+_ZIP = b"PK\x03\x04"
 _NOT_READ = {
     b"\x89PNG": "a PNG image",
     b"\xff\xd8\xff": "a JPEG image",
@@ -54,7 +56,8 @@ class Loader:
     name: str
     version: int
     """Goes up whenever the same bytes would give another text."""
-    read: Reader
+    read: Callable[[bytes, Columns], Reading]
+    """Raises LoadError where the bytes cannot be read."""
     suffixes: frozenset[str] = frozenset()
     recognises: Callable[[bytes], bool] | None = None
     """Whether the content, whatever the file is called, is of this format."""
@@ -75,7 +78,7 @@ def _suffixes(names: str) -> frozenset[str]:
 
 
 LOADERS = (
-    Loader("pdf", 1, read_pdf, _suffixes("pdf"), lambda data: data.startswith(b"%PDF-")),
+    Loader("pdf", 2, read_pdf, _suffixes("pdf"), lambda data: data.startswith(b"%PDF-")),
     Loader("docx", 1, read_docx, _suffixes("docx"), looks_like_docx),
     Loader("html", 1, read_html, _suffixes("html htm xhtml"), looks_like_html),
     Loader("csv", 1, read_csv, _suffixes("csv tsv"), uses_columns=True),
@@ -118,7 +121,7 @@ def load(
     """
     loader = loader or chosen_loader(path, data)
     if not data.strip():
-        raise LoadError("has no text: the file is empty or holds only white space")
+        raise LoadError(_NO_TEXT)
     reading = loader.read(data, columns)
     sha256 = sha256 or hashlib.sha256(data).hexdigest()
     documents = [
@@ -140,7 +143,7 @@ def load(
         if any(not (c.isspace() or c == "\ufeff") for c in extract.text)
     ]
     if not documents:
-        raise LoadError("has no text: the file is empty or holds only white space")
+        raise LoadError(_NO_TEXT)
     return Loaded(documents, reading.note)
 
 
@@ -167,7 +170,7 @@ def _refuse_other_formats(data: bytes, suffix: str) -> None:
     for signature, what in _NOT_READ.items():
         if data.startswith(signature):
             raise LoadError(f"is {what}")
-    if data.startswith(b"PK\x03\x04") and suffix != ".docx":
+    if data.startswith(_ZIP) and suffix != ".docx":
         try:
             names = zipfile.ZipFile(io.BytesIO(data)).namelist()
         except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as error:

@@ -6,8 +6,7 @@ here lives for one request: JSON in, the reply out, nothing unpickled.
 
 import hashlib
 import json
-import os
-import resource
+import math
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -15,9 +14,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from corpus.confine import bar_network
+from corpus.confine import confine, limit_processor_seconds, private_stdout
 from corpus.errors import LoadError
-from corpus.pdf import Box, boxes, page_image
+from corpus.pdf_places import Box, boxes, page_image
 from corpus.records import Document
 
 __all__ = ["image_of", "places_of"]
@@ -41,7 +40,7 @@ def image_of(document: Document, page: int, *, width: int = 1200) -> bytes:
     """
     image = _asked(document, {"page": page, "width": width})
     if not image.startswith(_PNG):
-        raise LoadError("made the process that draws its pages talk nonsense")
+        raise LoadError("made the process that draws its pages break its rules")
     return image
 
 
@@ -59,13 +58,16 @@ def places_of(document: Document, start: int, end: int) -> list[Box]:
     }
     try:
         return [_box(fields) for fields in json.loads(_asked(document, request))]
-    except (ValueError, TypeError, KeyError) as error:
-        raise LoadError("made the process that looks at its pages talk nonsense") from error
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+        raise LoadError("made the process that draws its pages break its rules") from error
 
 
 def _box(fields: Mapping[str, Any]) -> Box:
     """The box, if that is what it is: a hostile file may have taken the process over."""
-    return Box(int(fields["page"]), *(float(fields[side]) for side in _COORDINATES))
+    sides = [float(fields[side]) for side in _COORDINATES]
+    if not all(map(math.isfinite, sides)):
+        raise ValueError(sides)
+    return Box(int(fields["page"]), *sides)
 
 
 def _asked(document: Document, request: Mapping[str, Any]) -> bytes:
@@ -89,17 +91,9 @@ def _asked(document: Document, request: Mapping[str, Any]) -> bytes:
 
 
 def _main() -> int:
-    # Replies go out by a descriptor of their own: what a library prints is none.
-    replies = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    for limit, most in (
-        (resource.RLIMIT_AS, _MEMORY_BYTES),
-        (resource.RLIMIT_CPU, _SECONDS),
-        (resource.RLIMIT_FSIZE, 0),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        resource.setrlimit(limit, (most, most))
-    bar_network()
+    replies = private_stdout()
+    confine(memory_bytes=_MEMORY_BYTES)
+    limit_processor_seconds(_SECONDS)
     with replies:
         try:
             replies.write(_reply(json.load(sys.stdin)))

@@ -1,4 +1,4 @@
-"""PDF files, character by character through PDFium. The only file that imports pypdfium2.
+"""The text of PDF files, character by character.
 
 Every character of the text keeps its index in PDFium's own numbering of the
 page, from which its place on the page follows. Text is taken in the order of
@@ -6,37 +6,30 @@ the page's content. Forms, annotations and text within images are not read.
 """
 
 import cmath
-import ctypes
-import io
 import re
 import statistics
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from threading import Lock
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from corpus.errors import LoadError
 from corpus.extract import Columns, Extract, Reading
-from corpus.records import Document
+from corpus.pdfium import Page, opened
 from corpus.text import headline, stated_day, stated_title
 
-__all__ = ["Box", "boxes", "page_image", "read_pdf"]
-
-_LOCK = Lock()
-"""PDFium is not thread-safe."""
+__all__ = ["ADDED", "NEW_LINE", "PageText", "page_text", "read_pdf"]
 
 _Placed: TypeAlias = tuple[str, int]
 """A character with PDFium's index of it on its page."""
-_ADDED = -1
+ADDED = -1
 """The index of a character that PDFium does not have."""
 
-_WRONG_PASSWORD = 4
 _BREAK_CODES = (0x02, 0xFFFE)
 """What PDFium reports for a hyphen at the end of a line; it leaves the line's end out."""
 _BROKEN = "\x02"
+_HIGH, _LOW = range(0xD800, 0xDC00), range(0xDC00, 0xE000)
+"""The first and the second half of a character beyond the first plane, in UTF-16."""
 _HYPHENATED = re.compile(r"\w+-\w+")
 _WORD_BEFORE = re.compile(r"\w*\Z")
 _WORD_AFTER = re.compile(r"\w*")
@@ -45,8 +38,9 @@ _CONJUNCTIONS = {"and", "or", "to", "und", "oder", "bis", "et", "ou", "y", "o", 
 _MAX_WORD = 64
 _VERTICAL_FROM = "\u2e80"
 """From here on are the characters of East Asia, which may stand below each other in one line."""
-_BACK, _DOWN = 0.1, 0.5
-"""A line begins where a character stands no further on than so much of its size, and lower."""
+_BACK, NEW_LINE = 0.1, 0.5
+"""A line begins where a character stands no further on than so much of its size, and so much
+lower."""
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 
 _PARAGRAPH_GAP = 1.35
@@ -58,36 +52,15 @@ _FONT_CHANGE = 0.1
 """And so do lines whose font sizes differ by more than this part: headings, captions, notes."""
 
 _MAX_LISTED_PAGES = 8
-_IMAGE_DEPTH = 4
-"""Scanners put a page's image into a form, and sometimes that into another."""
-_MOST_PIXELS = 16_000_000
-"""Of a page's image."""
-_DEVICE = 1 << 20
-"""Pixels of the imaginary screen on which places are worked out: PDFium rounds to whole ones."""
 
 
 @dataclass(frozen=True, slots=True)
-class Box:
-    """A rectangle on a page as it is displayed.
-
-    Coordinates are fractions of the page's width and height, from its top left
-    corner: they hold at every scale, and for rotated pages.
-    """
-
-    page: int
-    """From 1."""
-    left: float
-    top: float
-    right: float
-    bottom: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Page:
+class PageText:
     """A page's text with PDFium's index of each of its characters."""
 
     text: str
     indices: Sequence[int]
+    """As long as the text; `ADDED` for characters that the page does not have."""
 
 
 def read_pdf(data: bytes, _: Columns) -> Reading:
@@ -96,16 +69,16 @@ def read_pdf(data: bytes, _: Columns) -> Reading:
     Raises:
         LoadError: it is damaged, needs a password, or has no text layer.
     """
-    with _opened(data) as pdf:
+    with opened(data) as pdf:
         texts: list[str] = []
         scanned: list[int] = []
-        for number in range(len(pdf)):
-            with _page(pdf, number) as page:
-                text = _characters(page).text
+        for number in range(1, len(pdf) + 1):
+            with pdf.page(number) as page:
+                text = page_text(page).text
                 texts.append(text)
-                if not text.strip() and _has_image(page):
-                    scanned.append(number + 1)
-        title, made = _metadata(pdf, "Title"), _metadata(pdf, "CreationDate")
+                if not text.strip() and page.has_image():
+                    scanned.append(number)
+        title, made = pdf.metadata("Title"), pdf.metadata("CreationDate")
     text = "\f".join(texts)
     if not text.strip():
         raise LoadError(
@@ -115,8 +88,8 @@ def read_pdf(data: bytes, _: Columns) -> Reading:
             else f"has no text: its {_pages(len(texts))} none"
         )
     starts = [0]
-    for page_text in texts[:-1]:
-        starts.append(starts[-1] + len(page_text) + 1)
+    for before in texts[:-1]:
+        starts.append(starts[-1] + len(before) + 1)
     extract = Extract(
         text,
         title=stated_title(title) or headline(text),
@@ -126,168 +99,67 @@ def read_pdf(data: bytes, _: Columns) -> Reading:
     return Reading([extract], _note(scanned))
 
 
-def boxes(data: bytes, document: Document, start: int, end: int) -> list[Box]:
-    """Where `document.text[start:end]` stands on its pages, a box for each line.
-
-    Args:
-        data: the file's bytes.
-        document: what was made of them.
-        start: half-open, in the document's text.
-        end: likewise.
-
-    Raises:
-        LoadError: the pages do not say the same as the document, so that no place is known.
-    """
-    starts = document.page_starts
-    found: list[Box] = []
-    with _opened(data) as pdf:
-        first, last = bisect_right(starts, start), bisect_left(starts, end)
-        for number, page_start in enumerate(starts[max(0, first - 1) : last], max(1, first)):
-            page_end = starts[number] - 1 if number < len(starts) else len(document.text)
-            with _page(pdf, number - 1) as page:
-                placed = _characters(page)
-                if placed.text != document.text[page_start:page_end]:
-                    raise LoadError(
-                        f"says something else on page {number} than when it was indexed;"
-                        " `citespan index` reads it again"
-                    )
-                indices = placed.indices[max(0, start - page_start) : end - page_start]
-                found.extend(_lines(page, number, indices))
-    return found
-
-
-def page_image(data: bytes, number: int, *, width: int) -> bytes:
-    """The page as a PNG image, as it is displayed.
-
-    Args:
-        data: the file's bytes.
-        number: the page, from 1.
-        width: of the image, in pixels; a page that would then be very tall gets a narrower one.
-
-    Raises:
-        LoadError: there is no such page, or it cannot be drawn.
-    """
-    with _opened(data) as pdf:
-        if not 1 <= number <= len(pdf):
-            raise LoadError(f"has no page {number}: its pages are 1 to {len(pdf)}")
-        with _page(pdf, number - 1) as page:
-            across, down = page.get_size()
-            if across <= 0 or down <= 0:
-                raise LoadError(f"has a page {number} without a size")
-            # A page may say that it is a mile long.
-            scale = min(width / across, (_MOST_PIXELS / (across * down)) ** 0.5)
-            image = page.render(scale=scale, may_draw_forms=False).to_pil()
-    stream = io.BytesIO()
-    image.save(stream, "PNG")
-    return stream.getvalue()
-
-
-@contextmanager
-def _opened(data: bytes) -> Iterator[Any]:
-    import pypdfium2
-
-    with _LOCK:
-        try:
-            pdf = pypdfium2.PdfDocument(data)
-        except pypdfium2.PdfiumError as error:
-            if getattr(error, "err_code", None) == _WRONG_PASSWORD:
-                raise LoadError("is protected by a password; save it without one") from error
-            raise LoadError("is a damaged PDF file: PDFium cannot open it") from error
-        try:
-            yield pdf
-        finally:
-            pdf.close()
-
-
-@contextmanager
-def _page(pdf: Any, number: int) -> Iterator[Any]:
-    """The page, from 0; closed at once, because a PDF may have thousands."""
-    import pypdfium2
-
-    try:
-        page = pdf[number]
-    except pypdfium2.PdfiumError as error:
-        raise LoadError(f"is a damaged PDF file: page {number + 1} cannot be opened") from error
-    try:
-        yield page
-    finally:
-        page.close()
-
-
-def _characters(page: Any) -> _Page:
+def page_text(page: Page) -> PageText:
     """The page's text: its lines, paragraphs parted by blank lines, broken words made whole."""
-    textpage = page.get_textpage()
-    try:
-        characters = _mended(_parted(textpage, _decoded(textpage)))
-        lines = [(m.start(), m.end()) for m in _LINE.finditer("".join(c for c, _ in characters))]
-        ends = _paragraph_ends(page, textpage, [characters[start:end] for start, end in lines])
-        pieces = [
-            [*characters[start:end], *([("\n", _ADDED)] if ends_paragraph else [])]
-            for (start, end), ends_paragraph in zip(lines, ends, strict=True)
-        ]
-    finally:
-        textpage.close()
-    placed = [pair for piece in pieces for pair in piece]
-    return _Page("".join(c for c, _ in placed), [i for _, i in placed])
+    characters = _mended(_parted(page, _decoded(page.codes())))
+    lines = [
+        characters[line.start() : line.end()]
+        for line in _LINE.finditer("".join(character for character, _ in characters))
+    ]
+    placed: list[_Placed] = []
+    for line, ends_paragraph in zip(lines, _paragraph_ends(page, lines), strict=True):
+        placed += line
+        if ends_paragraph:
+            placed.append(("\n", ADDED))
+    return PageText("".join(c for c, _ in placed), [i for _, i in placed])
 
 
-def _decoded(textpage: Any) -> list[_Placed]:
-    import pypdfium2.raw as pdfium
-
+def _decoded(codes: Sequence[int]) -> list[_Placed]:
+    """The characters that these codes mean."""
     characters: list[_Placed] = []
-    high = 0
-    for i in range(pdfium.FPDFText_CountChars(textpage)):
-        code = pdfium.FPDFText_GetUnicode(textpage, i)
-        if 0xD800 <= code < 0xDC00:  # One character as two of PDFium's, as in UTF-16.
-            high = code
+    for i, code in enumerate(codes):
+        # One character may be two of PDFium's, as in UTF-16; it has the place of the second.
+        before, after = codes[i - 1] if i else 0, codes[i + 1] if i + 1 < len(codes) else 0
+        if code in _HIGH and after in _LOW:
             continue
-        if high and 0xDC00 <= code < 0xE000:
-            code = 0x10000 + ((high - 0xD800) << 10) + (code - 0xDC00)
-        high = 0
+        if code in _LOW and before in _HIGH:
+            code = 0x10000 + ((before - _HIGH.start) << 10) + (code - _LOW.start)
         if code in _BREAK_CODES:
             characters.append((_BROKEN, i))
-        elif code in (0x09, 0x0A) or 0x20 <= code < 0x7F or 0xA0 <= code < 0xD800:
-            characters.append((chr(code), i))
-        elif 0xD800 <= code < 0xE000:
-            characters.append(("\ufffd", i))
-        elif 0xE000 <= code <= 0x10FFFF:
+        elif code in _HIGH or code in _LOW:
+            characters.append(("\ufffd", i))  # Half of one.
+        elif code in (0x09, 0x0A) or 0x20 <= code < 0x7F or 0xA0 <= code <= 0x10FFFF:
             characters.append((chr(code), i))
         # What is left are control characters: PDFium ends a line with two, and passes on others.
     return characters
 
 
-def _parted(textpage: Any, characters: list[_Placed]) -> list[_Placed]:
+def _parted(page: Page, characters: list[_Placed]) -> list[_Placed]:
     """The characters with line ends where PDFium leaves them out, as after a line of one character.
 
     A column of figures would else be one number.
     """
-    import pypdfium2.raw as pdfium
-
-    x, y = ctypes.c_double(), ctypes.c_double()
     kept: list[_Placed] = []
     last: complex | None = None
     for character, i in characters:
         if character.isspace() or character == _BROKEN or character >= _VERTICAL_FROM:
             last = None
         else:
-            pdfium.FPDFText_GetCharOrigin(textpage, i, x, y)
-            place = complex(x.value, y.value)
-            if last is not None and _begins_line(textpage, i, place - last):
-                kept.append(("\n", _ADDED))
+            place = page.origin(i)
+            if last is not None and _begins_line(page, i, place - last):
+                kept.append(("\n", ADDED))
             last = place
         kept.append((character, i))
     return kept
 
 
-def _begins_line(textpage: Any, index: int, step: complex) -> bool:
+def _begins_line(page: Page, index: int, step: complex) -> bool:
     """Whether the step to this character leads back and into another line, as the text runs."""
-    import pypdfium2.raw as pdfium
-
     if step.real > 0 and abs(step.imag) < step.real:
         return False  # Onwards, as nearly all text goes.
-    size: float = pdfium.FPDFText_GetFontSize(textpage, index)
-    step *= cmath.exp(-1j * pdfium.FPDFText_GetCharAngle(textpage, index))
-    return step.real <= _BACK * size and abs(step.imag) > _DOWN * size
+    size = page.font_size(index)
+    step *= cmath.exp(-1j * page.angle(index))
+    return step.real <= _BACK * size and abs(step.imag) > NEW_LINE * size
 
 
 def _mended(characters: list[_Placed]) -> list[_Placed]:
@@ -312,23 +184,21 @@ def _mended(characters: list[_Placed]) -> list[_Placed]:
         put_in = left[-1:].isalpha() and right[:1].islower()
         address = _ADDRESS.search(text, max(0, at - _MAX_WORD), at)
         if right in _CONJUNCTIONS:  # As in "pre- and post-war": two words, parted by a line's end.
-            kept += [("-", i), ("\n", _ADDED)]
+            kept += [("-", i), ("\n", ADDED)]
         elif not put_in or address or f"{left}-{right}".lower() in known:
             kept.append(("-", i))
     return kept
 
 
-def _paragraph_ends(page: Any, textpage: Any, lines: Sequence[Sequence[_Placed]]) -> list[bool]:
+def _paragraph_ends(page: Page, lines: Sequence[Sequence[_Placed]]) -> list[bool]:
     """Whether each line is its paragraph's last, by its distance to the next and their fonts."""
-    import pypdfium2.raw as pdfium
-
     visible = [[i for c, i in line if not c.isspace()] for line in lines]
     # Broken words make one line of several, which begins higher on the page than it ends. Sizes
     # are those at the ends, since notes' numbers and drop capitals stand at the beginnings.
-    firsts = [_height(page, textpage, line[0]) if line else None for line in visible]
-    lasts = [_height(page, textpage, line[-1]) if line else None for line in visible]
-    page_height = page.get_height()
-    sizes = [pdfium.FPDFText_GetFontSize(textpage, line[-1]) if line else 0.0 for line in visible]
+    firsts = [page.down(line[0]) if line else None for line in visible]
+    lasts = [page.down(line[-1]) if line else None for line in visible]
+    _, page_height = page.size
+    sizes = [page.font_size(line[-1]) if line else 0.0 for line in visible]
     gaps = [
         below - above if above is not None and below is not None else 0.0
         for above, below in zip(lasts, firsts[1:], strict=False)
@@ -341,84 +211,6 @@ def _paragraph_ends(page: Any, textpage: Any, lines: Sequence[Sequence[_Placed]]
         for gap, (one, other) in zip(gaps, pairwise(sizes), strict=True)
     ]
     return [*ends, False][: len(lines)]
-
-
-def _height(page: Any, textpage: Any, index: int) -> float:
-    """How far down the displayed page a character stands."""
-    import pypdfium2.raw as pdfium
-
-    x, y = ctypes.c_double(), ctypes.c_double()
-    pdfium.FPDFText_GetCharOrigin(textpage, index, x, y)
-    return _displayed(page, x.value, y.value)[1]
-
-
-def _lines(page: Any, number: int, indices: Sequence[int]) -> Iterator[Box]:
-    """A box for each run of these characters that stands on one line."""
-    import pypdfium2.raw as pdfium
-
-    textpage = page.get_textpage()
-    try:
-        run: list[Box] = []
-        baseline = 0.0
-        for i in indices:
-            if i == _ADDED:
-                continue
-            left, right, bottom, top = (ctypes.c_double() for _ in range(4))
-            pdfium.FPDFText_GetCharBox(textpage, i, left, right, bottom, top)
-            if left.value == right.value:
-                continue  # A space that PDFium put in.
-            one = _displayed(page, left.value, bottom.value)
-            other = _displayed(page, right.value, top.value)
-            (x0, x1), (y0, y1) = sorted((one[0], other[0])), sorted((one[1], other[1]))
-            box = Box(number, x0, y0, x1, y1)
-            before, baseline = baseline, _height(page, textpage, i)
-            if run:
-                tallest = max(held.bottom - held.top for held in (*run, box))
-                if abs(baseline - before) > _DOWN * tallest or box.right < run[-1].left:
-                    yield _union(run)
-                    run = []
-            run.append(box)
-        if run:
-            yield _union(run)
-    finally:
-        textpage.close()
-
-
-def _displayed(page: Any, x: float, y: float) -> tuple[float, float]:
-    """A place as fractions of the displayed page, from its top left, its rotation applied."""
-    import pypdfium2.raw as pdfium
-
-    right, down = ctypes.c_int(), ctypes.c_int()
-    pdfium.FPDF_PageToDevice(page, 0, 0, _DEVICE, _DEVICE, 0, x, y, right, down)
-    return right.value / _DEVICE, down.value / _DEVICE
-
-
-def _union(run: Sequence[Box]) -> Box:
-    return Box(
-        run[0].page,
-        min(box.left for box in run),
-        min(box.top for box in run),
-        max(box.right for box in run),
-        max(box.bottom for box in run),
-    )
-
-
-def _has_image(page: Any) -> bool:
-    import pypdfium2.raw as pdfium
-
-    return any(
-        item.type == pdfium.FPDF_PAGEOBJ_IMAGE for item in page.get_objects(max_depth=_IMAGE_DEPTH)
-    )
-
-
-def _metadata(pdf: Any, key: str) -> str:
-    """What the file states under the key; pypdfium2's own method fails on half a character."""
-    import pypdfium2.raw as pdfium
-
-    length = pdfium.FPDF_GetMetaText(pdf, key.encode(), None, 0)
-    buffer = ctypes.create_string_buffer(length)
-    pdfium.FPDF_GetMetaText(pdf, key.encode(), buffer, length)
-    return buffer.raw.decode("utf-16-le", "surrogatepass").rstrip("\0")
 
 
 def _pages(count: int) -> str:

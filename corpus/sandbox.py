@@ -1,26 +1,16 @@
 """Documents read in processes of their own, so that one that hangs or dies costs itself alone.
 
-Each worker process answers one request after another: length-prefixed JSON on
-its standard streams, nothing unpickled. It may use so much memory and so many
-seconds for a file, may write no file, reaches no network, and is replaced when
-it breaks a limit.
-
-    parent                                  worker (python -m corpus.sandbox)
-    {"path", "known", "columns", …}  ->
-                                       <-   {"sha256", "loader", "size", "mtime_ns"}
-                                       <-   {"outcome", "reason", "note", "documents"}
-                                       <-   one frame a document
+Each worker process (`corpus.worker`) answers one request after another. It may
+use so much memory and so many seconds for a file, may write no file, reaches no
+network, and is replaced when it breaks a limit. What it says is believed only
+as far as a run of the index cannot be broken by it: a hostile file may have
+taken the process over.
 """
 
-import hashlib
 import json
-import math
 import os
-import resource
 import select
 import signal
-import stat
-import struct
 import subprocess
 import sys
 import time
@@ -29,48 +19,45 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock
-from typing import IO, Any, Literal, Self, TypeAlias, get_args
+from typing import Any, Literal, Self, TypeAlias, get_args
 
-from corpus.confine import bar_network
 from corpus.cores import cores
-from corpus.errors import LoadError
 from corpus.extract import DEFAULT_COLUMNS, Columns
-from corpus.load import UNREAD, Loader, chosen_loader, load
-from corpus.records import Document
-from corpus.text import whole
+from corpus.load import UNREAD
+from corpus.records import Document, document_id
+from corpus.worker import HEADER, send
 
 __all__ = ["Fingerprint", "Limits", "ReadFile", "Sandbox"]
 
-_HEADER = struct.Struct(">Q")
-_NOTHING = {"reason": None, "note": None, "documents": 0, "retires": False}
 _RETIRING_SECONDS = 1.0
-_RETIRE_SHARE = 1 / 16
-"""A worker that has grown by more than this part of its memory is replaced."""
-_READ_TRIES = 3
-_PAUSE_SECONDS = 0.05
-_NoneType = type(None)
-_FINGERPRINT = {"sha256": (str,), "loader": (str,), "size": (int,), "mtime_ns": (int,)}
-_OUTCOME = {
-    "outcome": (str,),
-    "reason": (str, _NoneType),
-    "note": (str, _NoneType),
-    "documents": (int,),
+"""So long a worker that ends by itself is waited for, so that its exit code is its own."""
+_Types: TypeAlias = Mapping[str, tuple[type, ...]]
+_TEXT, _NUMBER = (str,), (int,)
+_MAYBE_TEXT, _MAYBE_NUMBER = (str, type(None)), (int, type(None))
+_FINGERPRINT: _Types = {"sha256": _TEXT, "loader": _TEXT, "size": _NUMBER, "mtime_ns": _NUMBER}
+_OUTCOME: _Types = {
+    "outcome": _TEXT,
+    "reason": _MAYBE_TEXT,
+    "note": _MAYBE_TEXT,
+    "documents": _NUMBER,
     "retires": (bool,),
 }
-_SENT_FIELDS = {
-    "id": (str,),
-    "row": (int, _NoneType),
-    "title": (str,),
-    "text": (str,),
-    "encoding": (str, _NoneType),
-    "date": (str, _NoneType),
-    "page_starts": (list, tuple),
-    "line_anchors": (list, tuple),
+_DOCUMENT: _Types = {
+    "row": _MAYBE_NUMBER,
+    "title": _TEXT,
+    "text": _TEXT,
+    "encoding": _MAYBE_TEXT,
+    "date": _MAYBE_TEXT,
+    "page_starts": (list,),
+    "line_anchors": (list,),
 }
 """What a worker's frames hold, and of which types."""
+_SMALLEST, _LARGEST = -(2**63), 2**63 - 1
+"""The numbers that SQLite can hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,32 +173,11 @@ class _Worker:
 
     def _read(self, path: Path, known: Fingerprint | None, columns: Columns) -> ReadFile:
         limits = self._limits
-        request = {
-            "path": str(path),
-            "known": asdict(known) if known else None,
-            "columns": asdict(columns),
-            "file_bytes": limits.file_bytes,
-            "seconds": limits.seconds,
-        }
-        deadline = time.monotonic() + limits.seconds
         # Of a file that hangs or kills its reader it is known at least which it was, so that it
         # is not tried again and again.
         file: dict[str, Any] = {"path": path, "read_at": time.time()}
         try:
-            process = self._started()
-            assert process.stdin is not None
-            _send(process.stdin, request)
-            pipe = _Pipe(process, deadline, limits.reply_bytes)
-            file |= _checked(pipe.receive(), _FINGERPRINT)
-            outcome = _checked(pipe.receive(), _OUTCOME)
-            if (outcome["outcome"] == "read") != (outcome["documents"] > 0):
-                raise ValueError(outcome)
-            documents = [
-                _document(path, file, pipe.receive()) for _ in range(outcome.pop("documents"))
-            ]
-            if outcome.pop("retires"):
-                self.stop(grace_seconds=_RETIRING_SECONDS)
-            return ReadFile(**file, **outcome, documents=documents)
+            return self._reply(file, known, columns)
         except TimeoutError:
             self.stop()
             reason = f"took more than {limits.seconds:.3g} s to read, and was given up"
@@ -222,10 +188,51 @@ class _Worker:
             code = self.stop(grace_seconds=_RETIRING_SECONDS)
             how = f"signal {-code}" if code < 0 else f"exit code {code}"
             reason = f"ended the process that read it ({how}); it may be damaged"
-        except (ValueError, KeyError, TypeError, AssertionError, RecursionError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             self.stop()
-            reason = "made the process that read it talk nonsense; it may be made to do so"
+            reason = "made the process that read it break its rules; it may be meant to do harm"
         return ReadFile(**file, outcome="failed", reason=reason)
+
+    def _reply(self, file: dict[str, Any], known: Fingerprint | None, columns: Columns) -> ReadFile:
+        """What the process makes of the file, to which its fingerprint is added when it is known.
+
+        Raises:
+            TimeoutError, OverflowError: it took too long, or sent too much.
+            EOFError, BrokenPipeError: it ended.
+            ValueError, KeyError, TypeError, RecursionError: no honest worker replies so.
+        """
+        deadline = time.monotonic() + self._limits.seconds
+        process = self._started()
+        assert process.stdin is not None
+        request = {
+            "path": str(file["path"]),
+            "known": asdict(known) if known else None,
+            "columns": asdict(columns),
+            "file_bytes": self._limits.file_bytes,
+            "seconds": self._limits.seconds,
+        }
+        send(process.stdin, request)
+        pipe = _Pipe(process, deadline, self._limits.reply_bytes)
+        file.update(_checked(pipe.receive(), _FINGERPRINT))
+        told = _checked(pipe.receive(), _OUTCOME)
+        outcome, count = told["outcome"], told["documents"]
+        if (
+            outcome not in get_args(Outcome)
+            or (outcome == "read") != (count > 0)
+            or (outcome == "failed") != (told["reason"] is not None)
+        ):
+            raise ValueError(told)
+        documents = [_document(file, pipe.receive()) for _ in range(count)]
+        if count > 1 and any(
+            one.row is None or other.row is None or one.row >= other.row
+            for one, other in pairwise(documents)
+        ):
+            raise ValueError("rows out of order")
+        if told["retires"]:
+            self.stop(grace_seconds=_RETIRING_SECONDS)
+        return ReadFile(
+            **file, outcome=outcome, documents=documents, reason=told["reason"], note=told["note"]
+        )
 
     def close(self) -> None:
         """Kill the process, also while a file is read, and start no other."""
@@ -262,7 +269,7 @@ class _Worker:
             if self._process is None:
                 # -P: a folder of documents, where this may run, is not searched for modules.
                 self._process = subprocess.Popen(  # noqa: S603 - our own module
-                    [sys.executable, "-P", "-m", "corpus.sandbox", str(self._limits.memory_bytes)],
+                    [sys.executable, "-P", "-m", "corpus.worker", str(self._limits.memory_bytes)],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.DEVNULL,
@@ -293,12 +300,13 @@ class _Pipe:
 
     def receive(self) -> dict[str, Any]:
         """The next frame."""
-        (length,) = _HEADER.unpack(self._take(_HEADER.size))
+        (length,) = HEADER.unpack(self._take(HEADER.size))
         self._budget -= length
         if self._budget < 0:
             raise OverflowError
         frame = json.loads(self._take(length))
-        assert isinstance(frame, dict)
+        if not isinstance(frame, dict):
+            raise TypeError(frame)
         return frame
 
     def _take(self, n: int) -> bytes:
@@ -316,151 +324,41 @@ class _Pipe:
         return taken
 
 
-def _checked(frame: dict[str, Any], kinds: Mapping[str, tuple[type, ...]]) -> dict[str, Any]:
-    """The frame, if it has just these fields: a hostile file may have taken the worker over."""
-    for name, kind in kinds.items():
-        if type(frame[name]) not in kind:
-            raise TypeError(name)
-    if frame.keys() != kinds.keys() or frame.get("outcome", "read") not in get_args(Outcome):
+def _checked(frame: dict[str, Any], types: _Types) -> dict[str, Any]:
+    """The frame, if it has just these fields, and in them nothing that cannot be stored."""
+    if frame.keys() != types.keys():
         raise ValueError(frame.keys())
+    for name, value in frame.items():
+        if type(value) not in types[name]:
+            raise TypeError(name)
+        if isinstance(value, int) and not _SMALLEST <= value <= _LARGEST:
+            raise ValueError(name)
+        if isinstance(value, str):
+            value.encode("utf-8")  # A lone surrogate is a ValueError.
     return frame
 
 
-def _document(path: Path, head: dict[str, Any], fields: dict[str, Any]) -> Document:
-    _checked(fields, _SENT_FIELDS)
-    fields["page_starts"] = tuple(fields["page_starts"])
-    fields["line_anchors"] = tuple((at, line) for at, line in fields["line_anchors"])
-    return Document(source=path, sha256=head["sha256"], loader=head["loader"], **fields)
+def _document(file: dict[str, Any], frame: dict[str, Any]) -> Document:
+    fields = _checked(frame, _DOCUMENT)
+    path, row, size = file["path"], fields["row"], len(fields["text"])
+    anchors = [(at, line) for at, line in fields["line_anchors"]]
+    _require_ascending(fields["page_starts"], size)
+    _require_ascending([at for at, _ in anchors], size)
+    if any(type(line) is not int for _, line in anchors):
+        raise TypeError("line")
+    fields |= {"page_starts": tuple(fields["page_starts"]), "line_anchors": tuple(anchors)}
+    return Document(
+        id=document_id(path, row),
+        source=path,
+        sha256=file["sha256"],
+        loader=file["loader"],
+        **fields,
+    )
 
 
-def _send(stream: IO[bytes], frame: dict[str, Any]) -> None:
-    payload = json.dumps(frame, ensure_ascii=False).encode("utf-8")
-    stream.write(_HEADER.pack(len(payload)))
-    stream.write(payload)
-    stream.flush()
-
-
-def _serve(requests: IO[bytes], replies: IO[bytes], memory: int) -> None:
-    """The worker's side: answer until there are no more requests.
-
-    Or until it has grown, since what one file leaves in a process must not be
-    what is missing for the next.
-    """
-    before = _address_space()
-    retires = False
-    while not retires and (header := requests.read(_HEADER.size)):
-        (length,) = _HEADER.unpack(header)
-        request = json.loads(requests.read(length))
-        _limit_processor_seconds(request["seconds"])
-        path, known = Path(request["path"]), request["known"]
-        columns = Columns(tuple(request["columns"]["text"]), request["columns"]["title"])
-        try:
-            data, status = _content(path, request["file_bytes"])
-        except LoadError as error:
-            _send(replies, {"sha256": "", "loader": UNREAD, "size": 0, "mtime_ns": 0})
-            _send(replies, {**_NOTHING, "outcome": "failed", "reason": str(error)})
-            continue
-        sha256 = hashlib.sha256(data).hexdigest()
-        fingerprint = {"sha256": sha256, "loader": UNREAD}
-        loader = None
-        try:
-            loader = chosen_loader(path, data)
-            fingerprint["loader"] = loader.identity(columns)
-        except Exception as error:
-            refusal = _reason(error)
-        _send(replies, {**fingerprint, "size": status.st_size, "mtime_ns": status.st_mtime_ns})
-        if fingerprint == known:
-            _send(replies, {**_NOTHING, "outcome": "same"})
-            continue
-        outcome: dict[str, Any]
-        documents: Sequence[Document] = ()
-        if loader is None:
-            outcome = {**_NOTHING, "outcome": "failed", "reason": refusal}
-        else:
-            outcome, documents = _outcome(path, data, columns, loader, sha256)
-        retires = _address_space() - before > _RETIRE_SHARE * memory
-        _send(replies, {**outcome, "documents": len(documents), "retires": retires})
-        for document in documents:
-            _send(replies, {name: getattr(document, name) for name in _SENT_FIELDS})
-
-
-def _address_space() -> int:
-    """How many bytes of its address space this process has taken; 0 where nobody says."""
-    try:
-        pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[0]
-    except OSError:
-        return 0
-    return int(pages) * resource.getpagesize()
-
-
-def _limit_processor_seconds(seconds: float) -> None:
-    """Have the system end this process if a file keeps it busy and no parent is left to end it."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    _, most = resource.getrlimit(resource.RLIMIT_CPU)
-    until = math.ceil(used.ru_utime + used.ru_stime + seconds) + 1
-    resource.setrlimit(resource.RLIMIT_CPU, (until, most))
-
-
-def _outcome(
-    path: Path, data: bytes, columns: Columns, loader: Loader, sha256: str
-) -> tuple[dict[str, Any], Sequence[Document]]:
-    try:
-        loaded = load(path, data, columns, loader=loader, sha256=sha256)
-    except Exception as error:
-        return {**_NOTHING, "outcome": "failed", "reason": _reason(error)}, ()
-    return {**_NOTHING, "outcome": "read", "note": loaded.note}, loaded.documents
-
-
-def _reason(error: Exception) -> str:
-    """Why a file failed: a fault in a parser, ours or a library's, must not stop the others."""
-    if isinstance(error, LoadError):
-        return whole(str(error))
-    if isinstance(error, MemoryError):
-        return "needs more memory to read than it is given"
-    return whole(f"cannot be parsed: {type(error).__name__}: {error}")
-
-
-def _content(path: Path, file_bytes: int) -> tuple[bytes, os.stat_result]:
-    """The file's bytes, all from one state of it.
-
-    Raises:
-        LoadError: it cannot be read, is too large, or changes all the time.
-    """
-    try:
-        for _ in range(_READ_TRIES):
-            # Not to wait for a pipe that has taken the file's place.
-            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-            with os.fdopen(descriptor, "rb") as stream:
-                before = os.fstat(descriptor)
-                if not stat.S_ISREG(before.st_mode):
-                    raise LoadError("cannot be read: it is no longer a regular file")
-                if before.st_size > file_bytes:
-                    raise LoadError(f"has more than {file_bytes / 2**20:.3g} MB")
-                # Nothing at all comes of some that lie under /proc.
-                data = stream.read(before.st_size + 1) or b""
-                after = os.fstat(descriptor)
-            if (after.st_size, after.st_mtime_ns) == (len(data), before.st_mtime_ns):
-                return data, after
-            time.sleep(_PAUSE_SECONDS)
-    except OSError as error:
-        raise LoadError(f"cannot be read: {error.strerror}") from error
-    raise LoadError("keeps changing while it is read; index it again when it is at rest")
-
-
-def _main() -> None:
-    memory = int(sys.argv[1])
-    for limit, most in (
-        (resource.RLIMIT_AS, memory),
-        (resource.RLIMIT_FSIZE, 0),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        resource.setrlimit(limit, (most, most))
-    bar_network()
-    # What a library prints must not end up among the replies.
-    replies = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    _serve(sys.stdin.buffer, replies, memory)
-
-
-if __name__ == "__main__":
-    _main()
+def _require_ascending(offsets: Sequence[Any], size: int) -> None:
+    """Refuse what are no offsets in a text of this size, in order."""
+    if any(type(offset) is not int for offset in offsets):
+        raise TypeError("offset")
+    if any(one > other for one, other in pairwise([0, *offsets, size])):
+        raise ValueError(offsets)

@@ -27,7 +27,7 @@ class Listing:
     skipped: dict[Path, str] = field(default_factory=dict)
     """Files left out, with the reason."""
     unlisted: dict[Path, str] = field(default_factory=dict)
-    """Folders that could not be listed, with the reason; what is under them is unknown."""
+    """Folders that could not be looked into, with the reason; what is under them is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +58,19 @@ class _Rules:
 
 
 def scan(path: Path, listing: Listing, *, max_bytes: int) -> None:
-    """Add to the listing the file at the path, or the files under it.
+    """Add to the listing the file at the path, or the files under it, if there are any.
 
     Hidden files, what `.citespanignore` names, links to folders, and indexes are
     passed over under a folder; what is named itself is not.
     """
-    if path.is_dir():
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:  # Such as of a network's file system that is not connected.
+        listing.unlisted[path] = f"cannot be read: {error.strerror}"
+        return
+    if stat.S_ISDIR(mode):
         for file in _walk(path, listing):
             _consider(file, listing, max_bytes)
     else:

@@ -116,17 +116,21 @@ def _stop(units: list[_Unit], first: int, new: int, max_tokens: int) -> int:
 
     Above `new`, the first unit that is not a repetition: every passage adds something.
     """
-    stop, size, at_block = first, 0, (new, 0)
+
+    def starts_block(unit: int) -> bool:
+        return units[unit].sentence.block != units[unit - 1].sentence.block
+
+    stop, size = first, 0
+    block_stop, block_size = new, 0  # The same at the start of the last block.
     while stop < len(units) and (stop == first or size + units[stop].size <= max_tokens):
-        if stop > new and units[stop].sentence.block != units[stop - 1].sentence.block:
-            at_block = (stop, size)
+        if stop > new and starts_block(stop):
+            block_stop, block_size = stop, size
         size += units[stop].size
         stop += 1
     if stop == len(units):
         return stop
-    cut_inside_block = units[stop].sentence.block == units[stop - 1].sentence.block
-    if cut_inside_block and at_block[1] >= max_tokens / 2:
-        stop = at_block[0]
+    if not starts_block(stop) and block_size >= max_tokens / 2:
+        stop = block_stop  # Rather a passage half full than a block cut in two.
     while stop - 1 > new and units[stop - 1].sentence.heading:
         stop -= 1
     return stop

@@ -14,6 +14,11 @@ from corpus.records import Passage
 
 __all__ = ["Snapshot"]
 
+_TRIES = 20
+_PAUSE_SECONDS = 0.05
+"""A writer may replace the generation between reading its name and locking its folder. Then the
+name is read again, after a pause."""
+
 
 class Snapshot(Database):
     """One generation of an index, unchanging while it is open."""
@@ -31,8 +36,7 @@ class Snapshot(Database):
             DamagedIndexError: the database or a derived file is broken.
             RecipeError: the index was made by a version with another schema.
         """
-        # A writer may replace the generation between reading its name and locking its folder.
-        for _ in range(20):
+        for _ in range(_TRIES):
             connection = connect(folder, read_only=True)
             try:
                 current = Database(folder, connection)
@@ -48,14 +52,18 @@ class Snapshot(Database):
                 connection.close()
                 raise
             connection.close()
-            time.sleep(0.05)
+            time.sleep(_PAUSE_SECONDS)
         raise DamagedIndexError(
             f"{missing} is missing; run `citespan index` to rebuild it from the documents"
             " already indexed"
         )
 
     def passages(self, ids: Sequence[int]) -> list[Passage]:
-        """The passages with these ids, in the order of the ids."""
+        """The passages with these ids, in the order of the ids.
+
+        Raises:
+            DamagedIndexError: one of them is not stored.
+        """
         rows = {
             id_: (document, start, end)
             for batch in batches(ids)
@@ -93,7 +101,7 @@ class Snapshot(Database):
         )
 
     def passage_vectors(self, ids: Sequence[int]) -> dict[int, bytes]:
-        """The float16 vectors of these passages, by passage id."""
+        """The vectors of these passages, float16 and little-endian, by passage id."""
         return {
             id_: vector
             for batch in batches(ids)

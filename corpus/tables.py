@@ -84,11 +84,12 @@ def read_json_lines(data: bytes, columns: Columns) -> Reading:
             continue
         try:
             values = _DECODER.decode(line)
-            written = [(_name(key), _written(value)) for key, value in values.items()]
-        except (ValueError, RecursionError, AttributeError):
+            if not isinstance(values, dict):
+                raise ValueError(f"expected an object, got {type(values).__name__}")
+            cells = [_Cell(_name(key), _written(values[key]), number, False) for key in values]
+        except (ValueError, RecursionError):
             bad.append(number)
             continue
-        cells = [_Cell(name, value, number, False) for name, value in written]
         names.update(dict.fromkeys(cell.name for cell in cells))
         extracts.append(_extract(len(extracts) + 1, cells, columns, encoding))
     if not extracts:
@@ -182,7 +183,7 @@ def _as_json(value: object) -> str:
 
 def _require(names: Sequence[str], columns: Columns) -> None:
     """Refuse columns that the file does not have; of several text columns one will do."""
-    asked = [*([] if set(columns.text) & set(names) else columns.text)]
+    asked = [] if set(columns.text) & set(names) else list(columns.text)
     if columns.title and columns.title not in names:
         asked.append(columns.title)
     if asked:
@@ -193,37 +194,32 @@ def _require(names: Sequence[str], columns: Columns) -> None:
 
 def _extract(row: int, cells: Sequence[_Cell], columns: Columns, encoding: str) -> Extract | None:
     """The row as a document; None when it has no text."""
-    chosen = _chosen(cells, columns)
-    alone = _main_column(cells) if not columns.text else None
-    if len(columns.text) == 1:
-        alone = columns.text[0]
-    parts: list[str] = []
+    main = _main_column(cells, columns)
+    text = ""
     anchors: list[tuple[int, int]] = []
-    length = 0
-    apart = False
-    for cell in chosen:
+    after_main = False
+    for cell in _chosen(cells, columns):
         value = whole(cell.value)
         stripped = value.strip()
         if not stripped:
             continue
-        was_apart, apart = apart, cell.name == alone
-        label = "" if apart else f"{cell.name}: "
-        if parts:
-            parts.append("\n\n" if apart or was_apart else "\n")
-            length += len(parts[-1])
+        is_main = cell.name == main
+        if text:
+            text += "\n\n" if is_main or after_main else "\n"
+        after_main = is_main
         line = cell.line
         if cell.breaks:
             line += len(_LINE_END.findall(value[: len(value) - len(value.lstrip())]))
-        anchors.append((length, line))
+        anchors.append((len(text), line))
+        if not is_main:
+            text += f"{cell.name}: "
         if not cell.breaks:
-            at = length + len(label)
-            anchors.extend((at + end.end(), line) for end in _LINE_END.finditer(stripped))
-        parts.append(label + stripped)
-        length += len(label) + len(stripped)
-    if not parts:
+            anchors.extend((len(text) + end.end(), line) for end in _LINE_END.finditer(stripped))
+        text += stripped
+    if not text:
         return None
     return Extract(
-        "".join(parts),
+        text,
         title=_title(cells, columns),
         encoding=encoding,
         row=row,
@@ -237,20 +233,28 @@ def _chosen(cells: Sequence[_Cell], columns: Columns) -> Iterable[_Cell]:
     return [cell for name in columns.text for cell in cells if cell.name == name]
 
 
-def _main_column(cells: Sequence[_Cell]) -> str | None:
-    """The column that looks like the row's text, by its name."""
-    names = {cell.name.lower(): cell.name for cell in reversed(cells)}
-    return next((names[name] for name in _MAIN_COLUMNS if name in names), None)
+def _main_column(cells: Sequence[_Cell], columns: Columns) -> str | None:
+    """The column that stands alone: the one asked for, or one that is called text or the like."""
+    if columns.text:
+        return columns.text[0] if len(columns.text) == 1 else None
+    return _first_called(_MAIN_COLUMNS, cells)
+
+
+def _first_called(names: Sequence[str], cells: Sequence[_Cell]) -> str | None:
+    """The column with the first of these names that there is, in capitals or not."""
+    found = {cell.name.lower(): cell.name for cell in reversed(cells)}
+    return next((found[name] for name in names if name in found), None)
 
 
 def _title(cells: Sequence[_Cell], columns: Columns) -> str | None:
-    """The title column's value; the first column's where none is called so and it is short."""
-    names = {cell.name.lower(): cell for cell in reversed(cells)}
-    if columns.title:
-        found = next((cell for cell in cells if cell.name == columns.title), None)
-    else:
-        found = next((names[name] for name in _TITLE_COLUMNS if name in names), None)
-        if found is None and cells and cells[0].name != _main_column(cells):
-            found = None if _NUMBER.fullmatch(cells[0].value) else cells[0]
-    title = " ".join(whole(found.value).split()) if found else ""
+    """The title column's value; the first column's where none is called so, unless it is a number.
+
+    None where it is empty or long, and where the first column is the text.
+    """
+    name = columns.title or _first_called(_TITLE_COLUMNS, cells)
+    if name is None and cells and not _NUMBER.fullmatch(cells[0].value):
+        is_text = cells[0].name == _first_called(_MAIN_COLUMNS, cells)
+        name = None if is_text else cells[0].name
+    value = next((cell.value for cell in cells if cell.name == name), "")
+    title = " ".join(whole(value).split())
     return title if 0 < len(title) <= _TITLE_CHARS else None

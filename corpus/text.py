@@ -42,7 +42,7 @@ this many; a lone degree sign or apostrophe before a letter is like one of its c
 _ESCAPES = ((b"\x1b$)C", "iso2022_kr"), (b"\x1b$", "iso2022_jp_2"))
 """Codecs of seven bits, which look like ASCII but for their escapes."""
 _WIDE_SHARE = 0.2
-"""At least so many bytes of Western text are zero when each character has two or four."""
+"""More than so many bytes of Western text are zero when each character has two or four."""
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _HEADING = re.compile(r"#{1,6}\s+(?P<title>.+?)\s*#*\s*$")
@@ -151,7 +151,7 @@ def _require_text(text: str) -> None:
 def _unmarked_codec(data: bytes) -> str | None:
     """A codec whose bytes would be taken for UTF-8, but say by themselves that they are not."""
     candidates = [codec for escape, codec in _ESCAPES if escape in data]
-    if data.count(0) >= _WIDE_SHARE * len(data):
+    if data.count(0) > _WIDE_SHARE * len(data):
         big_endian = data[0::2].count(0) > data[1::2].count(0)
         candidates += ["utf-32-be", "utf-16-be"] if big_endian else ["utf-32-le", "utf-16-le"]
     for codec in candidates:

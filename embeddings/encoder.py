@@ -2,7 +2,9 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -12,18 +14,43 @@ from numpy.typing import NDArray
 from corpus.database import VectorHash
 from corpus.errors import ExportError
 from corpus.records import ModelIdentity
-from embeddings.runtime import ExportedModel, ModelSource, TokenSequence, export, identify
+from embeddings.exports import ModelSource, export, identify
+from embeddings.runtime import ExportedModel, TokenSequence
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-__all__ = ["Encoder", "OnnxEncoder", "TorchEncoder", "Vectors", "open_encoder", "vector_hash"]
+__all__ = [
+    "Encoder",
+    "OnnxEncoder",
+    "Prompts",
+    "TorchEncoder",
+    "Vectors",
+    "open_encoder",
+    "vector_hash",
+]
 
 Vectors: TypeAlias = NDArray[np.float32]
 
 _DEVICE_VARIABLE = "CITESPAN_DEVICE"
-_QUERY_PROMPTS = ("query",)
-_PASSAGE_PROMPTS = ("document", "passage", "corpus")
+
+
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """What a model wants in front of a text; "" where it wants nothing."""
+
+    query: str
+    passage: str
+
+    @classmethod
+    def of(cls, named: Mapping[str, str]) -> "Prompts":
+        """Those that the model names, as sentence-transformers looks for them.
+
+        >>> Prompts.of({"query": "query: ", "document": "", "passage": "passage: "})
+        Prompts(query='query: ', passage='passage: ')
+        """
+        passages = (named.get(kind) for kind in ("document", "passage", "corpus"))
+        return cls(named.get("query") or "", next(filter(None, passages), ""))
 
 
 class Encoder(Protocol):
@@ -79,34 +106,46 @@ def open_encoder(
     return TorchEncoder(source, device)
 
 
-class OnnxEncoder:
-    """An encoder on ONNX Runtime, without torch."""
+class _PromptingEncoder(ABC):
+    """What encoders have in common: they differ in where a text becomes a vector."""
 
-    def __init__(self, model: ExportedModel) -> None:
-        self._model = model
+    def __init__(self, identity: ModelIdentity, prompts: Mapping[str, str]) -> None:
+        self._identity = identity
+        self._prompts = Prompts.of(prompts)
 
     @property
     def identity(self) -> ModelIdentity:
         """Which model this is."""
-        return self._model.identity
+        return self._identity
+
+    @property
+    def passage_prompt(self) -> str:
+        """What is put in front of a passage."""
+        return self._prompts.passage
+
+    def encode_queries(self, texts: Sequence[str]) -> Vectors:
+        """One unit vector a question, shape (n, dim), float32."""
+        return self._encode(texts, self._prompts.query)
+
+    def encode_passages(self, texts: Sequence[str]) -> Vectors:
+        """One unit vector a passage, shape (n, dim), float32."""
+        return self._encode(texts, self._prompts.passage)
+
+    @abstractmethod
+    def _encode(self, texts: Sequence[str], prompt: str) -> Vectors: ...
+
+
+class OnnxEncoder(_PromptingEncoder):
+    """An encoder on ONNX Runtime, without torch."""
+
+    def __init__(self, model: ExportedModel) -> None:
+        super().__init__(model.identity, model.prompts)
+        self._model = model
 
     @property
     def tokenizer(self) -> "Tokenizer":
         """What passages are measured with; neither truncates nor pads."""
         return self._model.tokenizer
-
-    @property
-    def passage_prompt(self) -> str:
-        """What is put in front of a passage."""
-        return _prompt(self._model.prompts, _PASSAGE_PROMPTS)
-
-    def encode_queries(self, texts: Sequence[str]) -> Vectors:
-        """One unit vector a question, shape (n, dim), float32."""
-        return self._encode(texts, _prompt(self._model.prompts, _QUERY_PROMPTS))
-
-    def encode_passages(self, texts: Sequence[str]) -> Vectors:
-        """One unit vector a passage, shape (n, dim), float32."""
-        return self._encode(texts, self.passage_prompt)
 
     def _encode(self, texts: Sequence[str], prompt: str) -> Vectors:
         def encode(text: str) -> Vectors:
@@ -128,7 +167,7 @@ class OnnxEncoder:
         return TokenSequence(ids, types)
 
 
-class TorchEncoder:
+class TorchEncoder(_PromptingEncoder):
     """An encoder on sentence-transformers: for GPUs, and for models that do not export."""
 
     def __init__(self, source: ModelSource, device: str) -> None:
@@ -140,10 +179,9 @@ class TorchEncoder:
             local_files_only=True,
             model_kwargs={"dtype": "float32"},
         )
-        self._identity = identify(source)
         # sentence-transformers says "" for prompts that it does not know.
         own = {kind: prompt for kind, prompt in self._model.prompts.items() if prompt}
-        self._prompts = own or dict(source.prompts)
+        super().__init__(identify(source), own or dict(source.prompts))
         backend = self._model.tokenizer.backend_tokenizer
         # A copy: sentence-transformers sets truncation and padding on its own as it goes.
         self._tokenizer: Tokenizer = type(backend).from_str(backend.to_str())
@@ -151,34 +189,14 @@ class TorchEncoder:
         self._tokenizer.no_padding()
 
     @property
-    def identity(self) -> ModelIdentity:
-        """Which model this is."""
-        return self._identity
-
-    @property
     def tokenizer(self) -> "Tokenizer":
         """What passages are measured with; neither truncates nor pads."""
         return self._tokenizer
 
-    @property
-    def passage_prompt(self) -> str:
-        """What is put in front of a passage."""
-        return _prompt(self._prompts, _PASSAGE_PROMPTS)
-
-    def encode_queries(self, texts: Sequence[str]) -> Vectors:
-        """One unit vector a question, shape (n, dim), float32."""
-        return self._encode(texts, _prompt(self._prompts, _QUERY_PROMPTS))
-
-    def encode_passages(self, texts: Sequence[str]) -> Vectors:
-        """One unit vector a passage, shape (n, dim), float32."""
-        return self._encode(texts, self.passage_prompt)
-
     def _encode(self, texts: Sequence[str], prompt: str) -> Vectors:
+        if not texts:
+            return np.empty((0, 0), np.float32)
         vectors: Vectors = self._model.encode(
             list(texts), prompt=prompt, normalize_embeddings=True, show_progress_bar=False
         )
         return vectors.astype(np.float32)
-
-
-def _prompt(prompts: dict[str, str], kinds: Sequence[str]) -> str:
-    return next((prompts[kind] for kind in kinds if prompts.get(kind)), "")

@@ -1,13 +1,11 @@
 """Bring an index in line with files: read what changed, embed what is new, publish the whole."""
 
-import math
 import os
 import shlex
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
 from pathlib import Path
 
 from corpus.database import IndexedFile, VectorHash
@@ -19,10 +17,12 @@ from corpus.records import Document
 from corpus.sandbox import Fingerprint, Limits, ReadFile, Sandbox
 from corpus.scan import Listing, scan
 from corpus.split import split
+from corpus.worker import LATEST_NS
 from corpus.writer import FileNotes, Writer
 from embeddings.build import build, damage
 from embeddings.encoder import Encoder, vector_hash
-from embeddings.vectors import STORED
+from embeddings.progress import Progress
+from embeddings.vectors import STORED, VectorIndex
 
 __all__ = ["Changes", "publish", "remove", "update"]
 
@@ -30,14 +30,6 @@ _EMBED_BATCH = 256
 """How many passages are embedded between two saves of their vectors."""
 _RACY_SECONDS = 2.0
 """A file changed so shortly before it was read may have changed again with the same time stamp."""
-_LATEST = 2**63 - 1
-"""SQLite's largest number, and so the latest time of change that is kept: in the year 2262."""
-_FILE_COST = 4096
-"""A file costs as much as so many bytes, however small it is."""
-_SHOW_SECONDS = 0.2
-"""So long what was said of progress stands."""
-_TELLING_SECONDS = 3.0
-"""From then on it can be said how long the rest may take."""
 _TAKEN_OUT = "was taken out with `citespan rm`; `citespan index` with this path takes it in again"
 
 
@@ -62,7 +54,7 @@ class Changes:
     unread: int = 0
     """Files that were not come to, because the run was asked to stop."""
     recall: float = 1.0
-    """Measured recall@10 of the dense index; 1.0 where it is exact."""
+    """Measured recall@10 of the dense index; 1.0 where it is exact, and in a dry run."""
 
 
 def update(
@@ -102,15 +94,9 @@ def update(
     started = time.monotonic()
     run = _Run(writer, encoder, max_bytes, allow_empty, columns, dry_run, progress, stop)
     run.follow([Path(os.path.abspath(path)) for path in paths])
-    if dry_run:
-        run.changes.documents, run.changes.passages = writer.planned_count()
-    else:
+    if not dry_run:
         run.changes.recall = publish(writer, run.notes, progress, run.stages)
-        run.changes.documents, run.changes.passages = writer.count()
-    run.changes.generation = writer.generation
-    run.changes.seconds = time.monotonic() - started
-    _log(writer, run.changes, run.stages, dry_run=dry_run)
-    return run.changes
+    return _concluded(writer, run.changes, run.stages, started, dry_run=dry_run)
 
 
 def remove(
@@ -138,14 +124,17 @@ def remove(
     notes.unfollowed = [root for root in roots if root in targets or _under(root, targets)]
     notes.excluded = sorted(targets)
     changes.recall = publish(writer, notes, progress, stages)
-    changes.documents, changes.passages = writer.count()
+    return _concluded(writer, changes, stages, started)
+
+
+def _concluded(
+    writer: Writer, changes: Changes, stages: Stages, started: float, *, dry_run: bool = False
+) -> Changes:
+    """The changes with what is known at the end of a run, which is logged."""
+    counted = writer.planned_count() if dry_run else writer.count()
+    changes.documents, changes.passages = counted
     changes.generation = writer.generation
     changes.seconds = time.monotonic() - started
-    _log(writer, changes, stages, dry_run=False)
-    return changes
-
-
-def _log(writer: Writer, changes: Changes, stages: Stages, *, dry_run: bool) -> None:
     for path, reason in {**changes.failed, **changes.kept_roots}.items():
         event("not read", path=path, reason=reason)
     event(
@@ -164,6 +153,7 @@ def _log(writer: Writer, changes: Changes, stages: Stages, *, dry_run: bool) -> 
         generation=changes.generation,
         seconds={**stages.seconds, "total": changes.seconds},
     )
+    return changes
 
 
 def _target(writer: Writer, name: str, known: Collection[Path], roots: Collection[Path]) -> Path:
@@ -194,11 +184,9 @@ def publish(
     """Make the plans the next generation, if there are any; the dense index's recall comes back."""
     stages = stages or Stages()
     afresh = bool(damage(writer))
-    recall = 1.0
 
     def fill(folder: Path) -> None:
-        nonlocal recall
-        recall = build(writer, folder, stages, afresh=afresh).recall
+        build(writer, folder, stages, afresh=afresh)
 
     with stages("store"):
         if writer.has_plans() or afresh:
@@ -206,7 +194,7 @@ def publish(
             writer.commit(fill, notes)
         else:
             writer.note(notes)
-    return recall
+    return VectorIndex.open(writer.artefacts).recall
 
 
 class _Run:
@@ -232,7 +220,7 @@ class _Run:
         self._allow_empty = allow_empty
         self._columns = writer.columns if columns is None else columns
         self._dry_run = dry_run
-        self._progress = _Progress(progress, self.changes)
+        self._progress = Progress(progress)
         self._stop = stop
         self._known = writer.files()
         self._recipe = writer.recipe
@@ -247,8 +235,7 @@ class _Run:
         listing = Listing()
         with self.stages("scan"):
             for path in sorted(named):
-                if path.exists():
-                    scan(path, listing, max_bytes=self._max_bytes)
+                scan(path, listing, max_bytes=self._max_bytes)
         self._leave_excluded_out(listing, named)
 
         self.changes.kept_roots = self._lost(named, listing)
@@ -297,6 +284,8 @@ class _Run:
         lost = {}
         known, found = _count(self._known, named), _count(listing.files, named)
         for root, kept in known.items():
+            if root in listing.unlisted:
+                continue  # It is there, and what is under it is unknown.
             if found[root] or (root in self._known and root.parent.is_dir()):
                 continue  # Something is there; and a single file may go.
             what = "is suddenly empty" if root.is_dir() else "is missing, or is no folder any more"
@@ -342,7 +331,7 @@ class _Run:
             IndexedFile(
                 file.path,
                 file.size,
-                min(file.mtime_ns, _LATEST),
+                file.mtime_ns,
                 file.sha256,
                 file.loader,
                 file.read_at,
@@ -379,7 +368,7 @@ class _Run:
         """Whether the file is so surely the one that was read that it need not be opened."""
         if not known.sha256:
             return False  # It could not be read at all; what changed may have left no trace.
-        mtime_ns = min(status.st_mtime_ns, _LATEST)
+        mtime_ns = min(status.st_mtime_ns, LATEST_NS)
         same = (known.size, known.mtime_ns) == (status.st_size, mtime_ns)
         at_rest = known.read_at - known.mtime_ns / 1e9 > _RACY_SECONDS
         return same and at_rest and is_current(known.loader, self._columns)
@@ -420,53 +409,7 @@ class _Run:
                     (hash_, row.tobytes()) for (hash_, _), row in zip(batch, rounded, strict=True)
                 )
             self.changes.embedded += len(batch)
-            self._progress.show()
-
-
-class _Progress:
-    """Says how far a run is, and how long the rest may take, judged by the sizes of the files."""
-
-    def __init__(self, show: Callable[[str], None], changes: Changes) -> None:
-        self._show = show
-        self._changes = changes
-        self._shown = self._started = time.monotonic()
-        self._ends: list[int] = []
-        self._number = 0
-
-    def start(self, sizes: Sequence[int]) -> None:
-        """Files of these sizes, in bytes, are going to be read, in this order."""
-        self._started = time.monotonic()
-        self._ends = list(accumulate(size + _FILE_COST for size in sizes))
-
-    def read(self, number: int) -> None:
-        """So many of them have been read."""
-        self._number = number
-        if time.monotonic() - self._shown > _SHOW_SECONDS:
-            self.show()
-
-    def show(self) -> None:
-        """Say it now."""
-        self._shown = time.monotonic()
-        line = f"read {self._number:,} of {len(self._ends):,} files"
-        if self._changes.embedded:
-            line += f", embedded {self._changes.embedded:,} passages"
-        passed = self._shown - self._started
-        if self._number and passed > _TELLING_SECONDS:
-            left = passed * (self._ends[-1] / self._ends[self._number - 1] - 1)
-            line += f"; about {_spoken(left)} left"
-        self._show(line)
-
-
-def _spoken(seconds: float) -> str:
-    """A time as people say it.
-
-    >>> _spoken(7.2), _spoken(100), _spoken(5000)
-    ('10 s', '2 min', '1 h 23 min')
-    """
-    if seconds < 90:
-        return f"{math.ceil(seconds / 10) * 10} s"
-    minutes = round(seconds / 60)
-    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
+            self._progress.embedded(self.changes.embedded)
 
 
 def _count(paths: Iterable[Path], roots: Collection[Path]) -> Counter[Path]:

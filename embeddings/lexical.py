@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 __all__ = ["LexicalIndex"]
 
 _ANALYSER = "citespan_english"
-_MAX_WORD_CHARS = 64
+_MAX_WORD_BYTES = 64
+"""Of UTF-8. Longer "words" are data, such as keys and checksums, and are not searched."""
 _HEAP_BYTES = 64_000_000
+"""What new passages may fill before tantivy writes a segment; it wants 15 MB at least."""
 _ASKING = (
     "a an and are as at be been but by did do does for had has have how if in into is it many much"
     " no not of on or such that the their then there these they this to was were what when where"
@@ -177,7 +179,7 @@ def _analyser() -> "tantivy.TextAnalyzer":
 
     return (
         TextAnalyzerBuilder(Tokenizer.simple())
-        .filter(Filter.remove_long(_MAX_WORD_CHARS))
+        .filter(Filter.remove_long(_MAX_WORD_BYTES))
         .filter(Filter.lowercase())
         .filter(Filter.ascii_fold())
         .filter(Filter.stemmer("english"))

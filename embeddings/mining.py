@@ -13,6 +13,7 @@ from embeddings.search import fuse
 __all__ = ["mine"]
 
 _DEPTH = 50
+"""How many candidates each of the two searches gives, at least."""
 _BLOCK = 128
 """So many questions are compared with all passages at once."""
 
@@ -47,7 +48,7 @@ def mine(
             scores = asked[low : low + _BLOCK] @ vectors.T
             nearest = np.argpartition(-scores, depth - 1, axis=1)[:, :depth]
             for question, row, positions in zip(questions[low:], scores, nearest, strict=False):
-                dense = sorted(((int(i), float(row[i])) for i in positions), key=lambda p: -p[1])
+                dense = [(int(i), float(row[i])) for i in positions]
                 fused = fuse(dense, lexical.search(question, depth), dense_weight)
                 found.append([position for position, _ in fused[:k]])
     return found

@@ -4,11 +4,17 @@ import json
 import logging
 import warnings
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
-__all__ = ["Exported", "export"]
+__all__ = ["Exported", "Precision", "Role", "export"]
+
+Role: TypeAlias = Literal["encoder", "reader"]
+Precision: TypeAlias = Literal["int8", "float32"]
 
 _OPSET = 17
+_MOST_TOKENS = 512
+"""What models without a limit are held to, and those with a higher one: the time that attention
+takes grows with the square."""
 _PLAIN_ATTENTION = "citespan_plain"
 _EVERYWHERE = {"bert", "distilbert", "electra", "roberta", "xlm-roberta"}
 """Models in which every token attends to every other, and whose attention can be chosen."""
@@ -18,11 +24,14 @@ class Exported(NamedTuple):
     """What the graph does not say about the model."""
 
     max_tokens: int
+    """The longest sequence it reads, special tokens included."""
     token_types: bool
+    """Whether it tells segments apart, and so takes `token_type_ids`."""
     prompts: dict[str, str]
+    """What it wants in front of a text, by the kind of text."""
 
 
-def export(folder: Path, role: str, out: Path, precision: str) -> Exported:
+def export(folder: Path, role: Role, out: Path, precision: Precision) -> Exported:
     """Write the model in `folder` as `out/model.onnx`, its tokenizer as `out/tokenizer.json`.
 
     The graph takes `input_ids`, and `token_type_ids` where the model has
@@ -78,6 +87,7 @@ def _quantise(full: Path, graph: Path, keep: list[str]) -> None:
 
     # Seven-bit weights: without VNNI, eight-bit products saturate int16 (ONNX Runtime's
     # own advice), and with it they cost nothing measurable.
+    disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)  # It advises a step that these graphs do not need.
     try:
         quantize_dynamic(
@@ -89,7 +99,7 @@ def _quantise(full: Path, graph: Path, keep: list[str]) -> None:
             nodes_to_exclude=keep,
         )
     finally:
-        logging.disable(logging.NOTSET)
+        logging.disable(disabled)
 
 
 def _contractions(graph: Path) -> list[str]:
@@ -154,10 +164,7 @@ def _encoder(folder: Path) -> tuple[Any, Exported]:
             self.model = model
 
         def forward(self, input_ids: Any, token_type_ids: Any = None) -> Any:
-            features = {"input_ids": input_ids, "attention_mask": torch.ones_like(input_ids)}
-            if token_type_ids is not None:
-                features["token_type_ids"] = token_type_ids
-            return self.model(features)["sentence_embedding"]
+            return self.model(_inputs(input_ids, token_type_ids))["sentence_embedding"]
 
     config = model[0].auto_model.config
     limit = min(model.max_seq_length or _positions(config), _positions(config))
@@ -180,13 +187,18 @@ def _reader(folder: Path) -> tuple[Any, Exported]:
             self.model = model
 
         def forward(self, input_ids: Any, token_type_ids: Any = None) -> Any:
-            inputs = {"input_ids": input_ids, "attention_mask": torch.ones_like(input_ids)}
-            if token_type_ids is not None:
-                inputs["token_type_ids"] = token_type_ids
-            output = self.model(**inputs)
+            output = self.model(**_inputs(input_ids, token_type_ids))
             return output.start_logits, output.end_logits
 
     return Read(), Exported(_positions(model.config), _has_token_types(model.config), {})
+
+
+def _inputs(input_ids: Any, token_type_ids: Any) -> dict[str, Any]:
+    """What a model is called with; every token counts."""
+    import torch
+
+    inputs = {"input_ids": input_ids, "attention_mask": torch.ones_like(input_ids)}
+    return inputs if token_type_ids is None else {**inputs, "token_type_ids": token_type_ids}
 
 
 def _attention(folder: Path) -> dict[str, str]:
@@ -222,6 +234,6 @@ def _has_token_types(config: Any) -> bool:
 
 def _positions(config: Any) -> int:
     """How many tokens the model has positions for; RoBERTa's table starts after its padding."""
-    positions = int(getattr(config, "max_position_embeddings", 0) or 512)
+    positions = int(getattr(config, "max_position_embeddings", 0) or _MOST_TOKENS)
     offset = config.model_type in {"roberta", "xlm-roberta", "camembert", "mpnet"}
-    return min(positions - (config.pad_token_id + 1 if offset else 0), 512)
+    return min(positions - (config.pad_token_id + 1 if offset else 0), _MOST_TOKENS)

@@ -11,7 +11,7 @@ from embeddings.encoder import Encoder
 from embeddings.lexical import LexicalIndex
 from embeddings.vectors import Scored, VectorIndex, inner_products
 
-__all__ = ["DEPTH", "Hit", "Search", "fuse"]
+__all__ = ["DEPTH", "Hit", "Search", "fuse", "lexical_folder"]
 
 DEPTH = 100
 """How many candidates each of the two searches gives, at least."""
@@ -103,6 +103,8 @@ def lexical_folder(generation: Path) -> Path:
 
 def fuse(dense: Scored, lexical: Scored, dense_weight: float) -> Scored:
     """The weighted mean of both scores, each brought to [0, 1]; best first, a total order.
+
+    Both may come in any order.
 
     Inner products are stretched between their lowest and highest, as in min-max
     fusion (Lee 1997), but never as if they lay further apart than in a large

@@ -32,14 +32,18 @@ from transformers import PrinterCallback, TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
 
 from corpus.errors import InputError, ModelError
-from embeddings.encoder import Vectors
+from embeddings.encoder import Prompts, Vectors
 
 __all__ = ["EncoderRecipe", "Pair", "neighbours", "recall", "train_encoder"]
 
 _CHECKPOINTS = "checkpoints"
 _RUN = "run.json"
 _NEIGHBOURS = 48
+"""Among so many of the nearest passages the company of one is looked for."""
 _SHARES = (1.0, 0.8, 0.6, 0.4, 0.2)
+"""How much of the trained weights the kept ones may have; the base's are the rest."""
+_BLOCK = 1024
+"""So many vectors are compared with all at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,13 +128,14 @@ def train_encoder(
     _fit(model, pairs, out, recipe, report)
 
     trained = {name: value.clone() for name, value in model.state_dict().items()}
-    best: dict[str, float] = {}
-    for share in _SHARES:
+
+    def measured(share: float) -> dict[str, float]:
         model.load_state_dict(_mean(start, trained, share))
         found = {"share": share, **_figures(model, validation)}
         report(_line(found))
-        if _mean_recall(found) > _mean_recall(best):
-            best = found
+        return found
+
+    best = max(map(measured, _SHARES), key=_mean_recall)
     model.load_state_dict(_mean(start, trained, best["share"]))
     model.half().save(str(out), create_model_card=False)
     _load_as_float32(out / "config.json")
@@ -145,13 +150,13 @@ def neighbours(vectors: Vectors, k: int) -> NDArray[np.int64]:
     """For each unit vector the rows of the `k` nearest others, nearest first, shape (n, k)."""
     k = min(k, len(vectors) - 1)
     found = np.empty((len(vectors), k), dtype=np.int64)
-    for low in range(0, len(vectors), 1024):
-        scores = vectors[low : low + 1024] @ vectors.T
+    for low in range(0, len(vectors), _BLOCK):
+        scores = vectors[low : low + _BLOCK] @ vectors.T
         rows = np.arange(len(scores))
         scores[rows, low + rows] = -np.inf
         nearest = np.argpartition(-scores, k - 1, axis=1)[:, :k]
         order = np.argsort(-np.take_along_axis(scores, nearest, axis=1), axis=1, kind="stable")
-        found[low : low + 1024] = np.take_along_axis(nearest, order, axis=1)
+        found[low : low + _BLOCK] = np.take_along_axis(nearest, order, axis=1)
     return found
 
 
@@ -165,9 +170,9 @@ def recall(questions: Vectors, passages: Vectors, right: Sequence[int], k: int) 
         k: how many are looked at; of equally near ones the first rows come first.
     """
     hits = 0
-    for low in range(0, len(questions), 1024):
-        scores = questions[low : low + 1024] @ passages.T
-        rows = np.asarray(right[low : low + 1024])
+    for low in range(0, len(questions), _BLOCK):
+        scores = questions[low : low + _BLOCK] @ passages.T
+        rows = np.asarray(right[low : low + _BLOCK])
         own = scores[np.arange(len(rows)), rows][:, None]
         before = (scores > own) | ((scores == own) & (np.arange(len(passages)) < rows[:, None]))
         hits += int((before.sum(axis=1) < k).sum())
@@ -250,7 +255,8 @@ def _alike(pairs: Sequence[Pair], model: SentenceTransformer, group: int) -> lis
     asked: dict[str, list[int]] = {passage: [] for passage in passages}
     for number, pair in enumerate(pairs):
         asked[pair.passage].append(number)
-    near = neighbours(_encode(model, passages), _NEIGHBOURS)
+    vectors = _encode(model, passages, Prompts.of(model.prompts).passage)
+    near = neighbours(vectors, _NEIGHBOURS)
     rows = {passage: row for row, passage in enumerate(passages)}
     return [
         [
@@ -275,11 +281,8 @@ def _fit(
     )
     steps = max(1, round(recipe.epochs * len(batches)))
     on_gpu = torch.cuda.is_available()
-    prompts = {
-        column: prompt
-        for column, kinds in (("question", ("query",)), ("passage", ("document", "passage")))
-        if (prompt := next((model.prompts[kind] for kind in kinds if model.prompts.get(kind)), ""))
-    }
+    prompts = Prompts.of(model.prompts)
+    by_column = {"question": prompts.query, "passage": prompts.passage}
     arguments = SentenceTransformerTrainingArguments(
         output_dir=str(out / _CHECKPOINTS),
         max_steps=steps,
@@ -287,7 +290,7 @@ def _fit(
         learning_rate=recipe.learning_rate,
         warmup_steps=round(recipe.warmup * steps),
         weight_decay=recipe.weight_decay,
-        prompts=prompts or None,
+        prompts={column: prompt for column, prompt in by_column.items() if prompt} or None,
         bf16=True,
         use_cpu=not on_gpu,
         seed=recipe.seed,
@@ -368,11 +371,10 @@ def _without_dropout(model: SentenceTransformer) -> None:
     model[0].auto_model.config.attention_probs_dropout_prob = 0.0
 
 
-def _encode(model: SentenceTransformer, texts: Sequence[str], kind: str = "passage") -> Vectors:
-    prompts = model.prompts.get(kind) or (kind == "passage" and model.prompts.get("document"))
+def _encode(model: SentenceTransformer, texts: Sequence[str], prompt: str) -> Vectors:
     vectors: Vectors = model.encode(
         list(texts),
-        prompt=prompts or None,
+        prompt=prompt,
         normalize_embeddings=True,
         show_progress_bar=False,
         batch_size=32,
@@ -382,12 +384,13 @@ def _encode(model: SentenceTransformer, texts: Sequence[str], kind: str = "passa
 
 def _figures(model: SentenceTransformer, sets: Sequence[Sequence[Pair]]) -> dict[str, float]:
     figures = {}
+    prompts = Prompts.of(model.prompts)
     model.eval()
     for number, pairs in enumerate(sets, 1):
         passages = list(dict.fromkeys(pair.passage for pair in pairs))
         rows = {passage: row for row, passage in enumerate(passages)}
-        questions = _encode(model, [pair.question for pair in pairs], "query")
-        vectors = _encode(model, passages)
+        questions = _encode(model, [pair.question for pair in pairs], prompts.query)
+        vectors = _encode(model, passages, prompts.passage)
         for k in (1, 5):
             right = [rows[pair.passage] for pair in pairs]
             figures[f"recall{number}@{k}"] = recall(questions, vectors, right, k)
@@ -395,7 +398,7 @@ def _figures(model: SentenceTransformer, sets: Sequence[Sequence[Pair]]) -> dict
 
 
 def _mean_recall(figures: dict[str, float]) -> float:
-    return float(np.mean([v for name, v in figures.items() if "recall" in name] or [-1.0]))
+    return float(np.mean([value for name, value in figures.items() if name != "share"]))
 
 
 def _mean(

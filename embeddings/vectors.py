@@ -42,14 +42,19 @@ STORED = np.dtype("<f2")
 
 FLAT_LIMIT = 50_000
 """Up to so many passages the search is exact."""
+_LISTS_PER_ROOT = 4
+_SAMPLED_PER_LIST = 40
+"""How many inverted lists there are, in square roots of the number of vectors, and how many vectors
+are drawn for each to train them on. FAISS advises 4 to 16, and at least 39."""
 _TARGET_RECALL = 0.99
 _RECALL_QUERIES = 200
 _RECALL_AT = 10
+"""Recall is measured with so many questions, in the best so many passages of each."""
 _QUESTION_DISTANCE = 1.6
 """How far the queries that recall is measured with lie from a passage: their inner product is then
 .53, as the median question's with its own passage (.52 of 219 held-out ones)."""
 _PROBES = (48, 64, 96, 128, 192, 256)
-"""How many lists are looked into, the fewest that suffice. Fewer than the first are never enough:
+"""How many lists are looked into: the first of these that reaches the recall, or the last. Fewer than the first are never enough:
 questions stray in other ways than noise does. Of 1,000,000 passages 16 lists find .992 of what is
 nearest to the queries above, and .973 of what is nearest to questions; 48 find .999 and .995."""
 _ROWS = 65_536
@@ -83,9 +88,10 @@ class VectorIndex:
             flat = cls(faiss.IndexIDMap2(faiss.IndexFlatIP(dim)), 1.0)
             flat.add(ids, vectors)
             return flat
-        n_lists = int(4 * math.sqrt(n))
+        n_lists = int(_LISTS_PER_ROOT * math.sqrt(n))
         index = faiss.index_factory(dim, f"IVF{n_lists},SQ8", faiss.METRIC_INNER_PRODUCT)
-        sample = np.random.default_rng(0).choice(n, size=min(n, 40 * n_lists), replace=False)
+        size = min(n, _SAMPLED_PER_LIST * n_lists)
+        sample = np.random.default_rng(0).choice(n, size=size, replace=False)
         index.train(vectors[np.sort(sample)].astype(np.float32))
         made = cls(index, 1.0)
         made.add(ids, vectors)
@@ -94,7 +100,11 @@ class VectorIndex:
 
     @classmethod
     def open(cls, folder: Path, *, writable: bool = False) -> "VectorIndex":
-        """The index saved in the folder; mapped, unless it is to be changed."""
+        """The index saved in the folder; mapped, unless it is to be changed.
+
+        Raises:
+            DamagedIndexError: there is none that can be read.
+        """
         import faiss
 
         flags = 0 if writable else faiss.IO_FLAG_MMAP_IFC
@@ -104,7 +114,7 @@ class VectorIndex:
             if hasattr(faiss.downcast_index(index), "nprobe"):
                 index.nprobe = described["nprobe"]
             return cls(index, described["recall"])
-        except (OSError, RuntimeError, ValueError, KeyError, MemoryError) as error:
+        except (OSError, RuntimeError, ValueError, TypeError, KeyError, MemoryError) as error:
             raise DamagedIndexError(
                 f"{folder} holds no readable FAISS index; run `citespan index` to rebuild it"
             ) from error
@@ -147,7 +157,7 @@ class VectorIndex:
         self._index.remove_ids(np.asarray(ids, dtype=np.int64))
 
     def add(self, ids: Ids, vectors: Stored) -> None:
-        """Put these passages in; arguments as for `build`."""
+        """Put these passages in; arguments as for `build`, in any order."""
         for rows, block in _blocks(vectors):
             self._index.add_with_ids(block, ids[rows])
 
@@ -163,7 +173,7 @@ class VectorIndex:
         Args:
             query: shape (dim,), float32.
             k: how many.
-            stored: gives the stored vectors of passages, by id.
+            stored: gives the vectors of the passages with these ids, as bytes of `STORED`, by id.
             within: ids of the passages to choose among; None means all.
         """
         among = len(self) if within is None else len(within)
@@ -186,7 +196,12 @@ class VectorIndex:
 
 
 def inner_products(query: Floats, stored: dict[int, bytes]) -> Scored:
-    """Exact scores of stored vectors against a query, best first, equal ones in order of id."""
+    """Exact scores of stored vectors against a query, best first, equal ones in order of id.
+
+    Args:
+        query: shape (dim,), float32.
+        stored: vectors as bytes of `STORED`, by passage id.
+    """
     if not stored:
         return []
     ids = list(stored)
@@ -197,7 +212,7 @@ def inner_products(query: Floats, stored: dict[int, bytes]) -> Scored:
 
 
 def _tune(index: Any, ids: Ids, vectors: Stored) -> float:
-    """Raise `nprobe` until recall suffices; the recall measured, against exact search."""
+    """Set how many lists are probed, so that recall suffices; that recall, against exact search."""
     rng = np.random.default_rng(0)
     chosen = rng.choice(len(vectors), _RECALL_QUERIES, replace=False)
     queries = vectors[chosen].astype(np.float32)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from corpus.errors import InputError
-from embeddings.runtime import user_cache
+from embeddings.exports import user_cache
 from eval import speed
 from eval.evaluate import SAMPLE_GOLD
 from eval.peers import PEERS, Installed, install

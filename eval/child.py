@@ -53,7 +53,7 @@ def build(folder: str, n: str, real: str, words: str) -> dict[str, Any]:
     """Build an index of `n` made passages."""
     import numpy as np
 
-    from embeddings.runtime import identify
+    from embeddings.exports import identify
     from eval.large import add_made
     from eval.made import MadeText, MadeVectors
     from qa.settings import default_recipe, model_pair

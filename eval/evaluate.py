@@ -8,7 +8,7 @@ from typing import Any
 
 from corpus.errors import GoldError, InputError
 from embeddings.encoder import open_encoder
-from embeddings.runtime import export
+from embeddings.exports import export
 from eval.compare import require_same
 from eval.gold import (
     Gold,

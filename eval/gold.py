@@ -18,8 +18,8 @@ from corpus.extract import Columns
 from corpus.records import document_id
 from corpus.store import Snapshot
 from embeddings.encoder import Encoder
+from embeddings.exports import user_cache
 from embeddings.mining import mine
-from embeddings.runtime import user_cache
 from qa.answers import normalise, without
 from qa.gold import Article, GoldRow, Place, Question, packed_suffix, read_rows, read_squad
 from qa.indexing import MAX_FILE_BYTES, index_files, own_index

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from corpus.cores import cores
-from embeddings.runtime import user_cache
+from embeddings.exports import user_cache
 from eval.timing import printed_after, run
 from qa.settings import model_pair
 

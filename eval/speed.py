@@ -22,7 +22,8 @@ from corpus.cores import cores
 from corpus.split import split
 from corpus.store import Snapshot
 from embeddings.encoder import Encoder, OnnxEncoder
-from embeddings.runtime import ExportedModel, TokenSequence, export, user_cache
+from embeddings.exports import export, user_cache
+from embeddings.runtime import ExportedModel, TokenSequence
 from embeddings.vectors import STORED, Floats
 from eval.child import in_child, timed_child
 from eval.large import add_made

@@ -16,8 +16,8 @@ from corpus.errors import CitespanError, DamagedIndexError
 from corpus.writer import FileNotes, Writer, locked
 from embeddings.build import altered, damage
 from embeddings.encoder import open_encoder, vector_hash
+from embeddings.exports import identify
 from embeddings.follow import publish
-from embeddings.runtime import identify
 from qa.settings import model_pair
 
 __all__ = ["Finding", "examine"]

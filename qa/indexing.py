@@ -15,8 +15,8 @@ from corpus.extract import Columns
 from corpus.records import ModelIdentity, Recipe
 from corpus.writer import Writer
 from embeddings.encoder import Encoder, open_encoder
+from embeddings.exports import export, user_cache
 from embeddings.follow import Changes, remove, update
-from embeddings.runtime import export, user_cache
 from qa.settings import default_recipe, model_pair
 
 __all__ = ["MAX_FILE_BYTES", "SAMPLE", "index_files", "own_index", "remove_files"]

@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import Path
 
 from corpus.database import DocumentSummary
-from corpus.pdf import Box
+from corpus.pdf_places import Box
 from corpus.records import Document
 from qa.conversation import NEAREST, Near, Turn, given, in_words
 from qa.pipeline import Answer, Citation

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from corpus.errors import ModelError
-from embeddings.runtime import ModelSource, Role, identify, is_exported
+from embeddings.exports import ModelSource, Role, identify, is_exported
 from qa.settings import PRESETS, model_pair
 
 __all__ = ["ListedModel", "describe"]

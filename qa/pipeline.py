@@ -18,7 +18,7 @@ from corpus.records import Document
 from corpus.split import PARAGRAPH_END, sentence_around
 from corpus.store import Snapshot
 from embeddings.encoder import open_encoder
-from embeddings.runtime import export
+from embeddings.exports import export
 from embeddings.search import Hit, Search
 from qa.calibration import Calibration, Signals
 from qa.pooling import Relation, are_near, is_exact, is_rough, pooled, relation

@@ -7,7 +7,7 @@ from pathlib import Path
 import embeddings
 from corpus.errors import InputError, ModelError
 from corpus.records import ModelIdentity, Recipe
-from embeddings.runtime import ModelSource, identify
+from embeddings.exports import ModelSource, identify
 
 __all__ = [
     "BASE",

@@ -20,8 +20,8 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 from corpus.records import ModelIdentity, Recipe
 from corpus.writer import Writer
+from embeddings.exports import export
 from embeddings.follow import Changes, update
-from embeddings.runtime import export
 from qa.indexing import SAMPLE, index_files
 from qa.settings import model_pair
 

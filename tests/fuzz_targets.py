@@ -24,7 +24,7 @@ from corpus.database import DocumentSummary
 from corpus.errors import CitespanError, LoadError
 from corpus.extract import Columns
 from corpus.load import Loaded, load
-from corpus.pdf import boxes
+from corpus.pdf_places import boxes
 from corpus.records import Document, document_id
 from corpus.sandbox import ReadFile
 from corpus.split import sentence_around, split

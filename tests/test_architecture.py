@@ -10,12 +10,13 @@ ROOT = Path(__file__).parent.parent
 ROOMS = {
     "corpus": [
         "errors", "log", "records", "cores", "confine", "durable", "extract", "blocks", "text",
-        "html", "pdf", "word", "tables", "load", "page_view", "sandbox", "scan", "split",
-        "generations", "database", "migrations", "checkup", "store", "writer",
+        "html", "pdfium", "pdf", "word", "tables", "load", "pdf_places", "page_view", "worker",
+        "sandbox", "scan", "split", "generations", "database", "migrations", "checkup", "store",
+        "writer",
     ],
     "embeddings": [
-        "onnx_export", "runtime", "encoder", "vectors", "lexical", "search", "mining", "build",
-        "follow", "train",
+        "onnx_export", "runtime", "exports", "encoder", "vectors", "lexical", "search", "mining",
+        "build", "progress", "follow", "train",
     ],
     "qa": [
         "answers", "gold", "corrections", "settings", "spans", "reader", "calibration", "english",
@@ -36,7 +37,7 @@ ORDER = [f"{floor}.{room}" for floor in FLOORS for room in ROOMS[floor]]
 ONLY = {
     "faiss": "embeddings/vectors.py",
     "tantivy": "embeddings/lexical.py",
-    "pypdfium2": "corpus/pdf.py",
+    "pypdfium2": "corpus/pdfium.py",
     "trafilatura": "corpus/html.py",
     "gradio": "qa/ui.py",
     "mcp": "qa/tools.py",

@@ -16,8 +16,8 @@ from corpus import checkup, writer
 from corpus.errors import LockedIndexError, NoIndexError
 from corpus.store import Snapshot
 from corpus.writer import FileNotes, Writer
+from embeddings.exports import ModelSource
 from embeddings.follow import Changes, update
-from embeddings.runtime import ModelSource
 from embeddings.search import Search
 from qa import doctor
 from qa.doctor import Finding, examine

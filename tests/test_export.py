@@ -1,5 +1,6 @@
 """Models of other architectures export, are cached, and are read from any folder."""
 
+import errno
 import json
 import os
 import shutil
@@ -11,9 +12,10 @@ import onnx
 import pytest
 
 from corpus.errors import InputError, ModelError
-from embeddings import onnx_export, runtime
+from embeddings import exports, onnx_export
 from embeddings.encoder import OnnxEncoder, TorchEncoder, open_encoder
-from embeddings.runtime import ModelSource, TokenSequence, export
+from embeddings.exports import ModelSource, export
+from embeddings.runtime import TokenSequence
 from qa.reader import Reader
 from qa.settings import model_pair
 
@@ -113,6 +115,7 @@ def test_the_models_own_prompts_are_used(mine: Path) -> None:
     )
     torch_encoder = TorchEncoder(model_pair(str(mine)).encoder, "cpu")
     assert torch_encoder.identity == ours.identity
+    assert torch_encoder.encode_passages([]).shape == ours.encode_passages([]).shape == (0, 0)
     np.testing.assert_allclose(
         torch_encoder.encode_passages(["He.", "word " * 600]),
         ours.encode_passages(["He.", "word " * 600]),
@@ -135,6 +138,19 @@ def test_a_model_that_does_not_export_runs_on_torch(
     with pytest.raises(ModelError, match="operator not supported"):
         export(model_pair(str(mine)).reader, "reader")
     assert not list((tmp_path / "cache" / "models").glob("*/export.json"))
+
+
+def test_a_full_disk_is_no_reason_to_run_on_torch(
+    mine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CITESPAN_CACHE", str(tmp_path / "cache"))
+
+    def fail(*_: Any) -> Any:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(onnx_export, "export", fail)
+    with pytest.raises(ModelError, match="full disk; make room"):
+        open_encoder(model_pair(str(mine)).encoder)
 
 
 def test_an_export_is_made_once(tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,11 +227,11 @@ def test_two_processes_export_once(tiny: Any, clean_environment: Path) -> None:
 
     source = ModelSource("tiny", tiny("bert"))
     calls = []
-    original = runtime._export
+    original = exports._export
     try:
-        runtime._export = lambda *a: (calls.append(a), original(*a))[1]  # type: ignore[func-returns-value]
+        exports._export = lambda *a: (calls.append(a), original(*a))[1]  # type: ignore[func-returns-value]
         with ThreadPoolExecutor(3) as pool:
             list(pool.map(lambda _: export(source, "reader").max_tokens, range(3)))
     finally:
-        runtime._export = original
+        exports._export = original
     assert len(calls) == 1

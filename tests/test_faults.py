@@ -28,8 +28,8 @@ from corpus.sandbox import Sandbox
 from corpus.store import Snapshot
 from corpus.writer import Writer
 from embeddings import follow
+from embeddings.exports import ModelSource
 from embeddings.follow import remove, update
-from embeddings.runtime import ModelSource
 from embeddings.search import Search
 from embeddings.vectors import VectorIndex
 from qa import doctor

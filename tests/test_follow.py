@@ -1,5 +1,6 @@
 """An index follows its files: nothing is embedded twice, and nothing is lost by accident."""
 
+import errno
 import os
 import shutil
 import sqlite3
@@ -13,6 +14,7 @@ from corpus.errors import InputError
 from corpus.sandbox import ReadFile, _Worker
 from corpus.store import Snapshot
 from embeddings.search import Search
+from embeddings.vectors import VectorIndex
 
 PARAGRAPHS = [f"Paragraph {n} says a good deal about subject{n}. " * 3 for n in range(8)]
 
@@ -314,6 +316,42 @@ def test_a_file_once_unreadable_is_tried_again(
         assert list(toy_index(docs).failed.values()) == ["cannot be read: Permission denied"]
     changes = toy_index(docs)
     assert (changes.added, changes.failed) == ([docs / "long.txt"], {})
+
+
+def test_a_root_that_cannot_be_reached_keeps_its_documents_and_stops_no_other(
+    toy_index: Indexer, docs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a network's file system that is not connected: it is not missing, and not readable."""
+    other = tmp_path / "other"
+    other.mkdir()
+    toy_index(docs, other)
+    (other / "new.txt").write_text("Something new.")
+    real = Path.stat
+
+    def unconnected(self: Path, **options: Any) -> os.stat_result:
+        if self == docs:
+            raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
+        return real(self, **options)
+
+    monkeypatch.setattr(Path, "stat", unconnected)
+    changes = toy_index()
+    assert changes.failed == {docs: "cannot be read: Transport endpoint is not connected"}
+    assert (changes.added, changes.removed) == ([other / "new.txt"], [])
+    assert len(titles(tmp_path)) == 3
+
+
+def test_recall_is_known_also_where_nothing_changed(
+    toy_index: Indexer, docs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was said to be exact from the second run on, however large the index."""
+    save = VectorIndex.save
+
+    def approximate(self: VectorIndex, folder: Path) -> None:
+        self.recall = 0.98
+        save(self, folder)
+
+    monkeypatch.setattr(VectorIndex, "save", approximate)
+    assert (toy_index(docs).recall, toy_index(docs).recall) == (0.98, 0.98)
 
 
 def test_indexes_that_cannot_be_opened_are_rebuilt(

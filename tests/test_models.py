@@ -14,7 +14,7 @@ import pytest
 from conftest import citespan
 from typer.testing import CliRunner
 
-from embeddings.runtime import ModelSource
+from embeddings.exports import ModelSource
 from qa import settings
 from qa.cli import app
 from qa.model_list import ListedModel, describe

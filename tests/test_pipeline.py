@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from corpus.errors import InputError, RecipeError
 from corpus.store import Snapshot
-from embeddings.runtime import ExportedModel, TokenSequence, export
+from embeddings.exports import export
+from embeddings.runtime import ExportedModel, TokenSequence
 from qa.answers import f1
 from qa.indexing import SAMPLE, index_files
 from qa.pipeline import Citation, Pipeline, Result, _trimmed

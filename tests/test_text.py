@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from corpus.errors import LoadError
 from corpus.load import load as load_bytes
 from corpus.records import Document
+from corpus.text import decode
 
 NOTE = "Überraschend viele Gäste: 1 234 € für Äpfel, Öl und Süßes – „gut“, sagte Zoë.\n" * 6
 RUSSIAN = "Пятьдесят восемь человек рассказали о своём уходе публично, сообщает центр.\n" * 6
@@ -121,6 +122,11 @@ def test_old_encodings_are_found_and_recorded(tmp_path: Path, text: str, codec: 
 def test_what_is_no_text_says_why(tmp_path: Path, data: bytes, name: str, reason: str) -> None:
     with pytest.raises(LoadError, match=reason):
         load(write(tmp_path, data, name))
+
+
+def test_nothing_at_all_is_utf_8() -> None:
+    """No byte of it is zero; it was taken for UTF-32."""
+    assert decode(b"") == ("", "utf-8", False)
 
 
 def test_a_text_file_may_hold_nul(tmp_path: Path) -> None:

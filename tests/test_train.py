@@ -13,7 +13,7 @@ import pytest
 from conftest import ToyEncoder, citespan
 
 from corpus.errors import GoldError, InputError, ModelError
-from embeddings.runtime import ModelSource, export
+from embeddings.exports import ModelSource, export
 from qa import lessons
 from qa import train as training
 from qa.gold import read_squad

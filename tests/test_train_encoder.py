@@ -4,7 +4,9 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -12,7 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from corpus.errors import InputError
-from embeddings.train import EncoderRecipe, Pair, _Batches, neighbours, recall, train_encoder
+from embeddings.encoder import Prompts
+from embeddings.train import (
+    EncoderRecipe,
+    Pair,
+    _Batches,
+    _figures,
+    neighbours,
+    recall,
+    train_encoder,
+)
 from qa.settings import model_pair
 
 VECTORS = st.integers(2, 40).flatmap(
@@ -104,7 +115,7 @@ def test_a_run_learns_and_both_libraries_load_it(
     from sentence_transformers import SentenceTransformer
 
     from embeddings.encoder import OnnxEncoder
-    from embeddings.runtime import ModelSource, export
+    from embeddings.exports import ModelSource, export
 
     lines: list[str] = []
     figures = train_encoder(PAIRS, [PAIRS], BASE, tmp_path / "out", TINY, report=lines.append)
@@ -120,6 +131,24 @@ def test_a_run_learns_and_both_libraries_load_it(
     torch = SentenceTransformer(str(tmp_path / "out")).encode(texts, normalize_embeddings=True)
     onnx = OnnxEncoder(export(ModelSource("mine", tmp_path / "out"), "encoder"))
     assert (np.sum(torch * onnx.encode_passages(texts), axis=1) > 0.98).all()
+
+
+def test_training_puts_in_front_of_texts_what_search_does() -> None:
+    told: list[str] = []
+
+    class Model:
+        prompts: ClassVar = {"query": "q: ", "passage": "p: ", "document": "d: "}
+
+        def eval(self) -> None: ...
+
+        def encode(self, texts: Sequence[str], *, prompt: str, **_: Any) -> Any:
+            told.append(prompt)
+            return np.ones((len(texts), 2))
+
+    model: Any = Model()
+    _figures(model, [PAIRS])
+    assert told == [Prompts.of(model.prompts).query, Prompts.of(model.prompts).passage]
+    assert told == ["q: ", "d: "]
 
 
 def test_a_killed_run_goes_on_and_another_is_refused(tmp_path: Path) -> None:
