@@ -18,7 +18,8 @@ ROOMS = {
         "follow", "train",
     ],
     "qa": [
-        "answers", "gold", "corrections", "settings", "spans", "reader", "calibration", "english",
+        "answers", "gold", "saved", "corrections", "settings", "spans", "reader", "calibration",
+        "english",
         "values", "pooling", "indexing", "model_list", "doctor", "pipeline", "render", "verify",
         "lessons", "train", "pairs", "examples", "followup", "conversation", "feedback", "uploads",
         "library", "access", "reference", "markup",
