@@ -1,6 +1,5 @@
 """Saved answers and corrections to gold rows, with offsets that were checked."""
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -9,6 +8,7 @@ from typing import Any
 
 from corpus.errors import GoldError, InputError
 from corpus.store import Snapshot
+from qa.answers import whole_words
 from qa.gold import GoldRow, Place, append_row, parse_row, read_rows
 from qa.saved import citation_with, objects, read_saved
 
@@ -151,8 +151,7 @@ class _Documents:
 
     def locate(self, text: str, within: str | None, where: str) -> Place:
         """See the function of this name."""
-        words = r"\s+".join(map(re.escape, text.split()))
-        pattern = re.compile(rf"(?<!\w){words}(?!\w)")
+        pattern = whole_words(text)
         chosen = self._snapshot.find_all(within) if within else [s.id for s in self._summaries]
         found = [
             Place(self._names[id_], *match.span())

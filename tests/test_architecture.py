@@ -25,9 +25,9 @@ ROOMS = {
         "library", "access", "reference", "markup",
     ],
     "eval": [
-        "metrics", "statistics", "gold", "causes", "run", "summary", "compare", "table", "charts",
-        "report", "evaluate", "why", "calibrate", "timing", "made", "large", "child", "peers",
-        "speed", "bench", "bench_table", "bench_check",
+        "metrics", "statistics", "gold", "beir", "causes", "run", "summary", "compare", "table",
+        "charts", "report", "evaluate", "why", "calibrate", "timing", "made", "large", "child",
+        "peers", "speed", "bench", "bench_table", "bench_check",
     ],
 }  # fmt: skip
 FLOORS = list(ROOMS)

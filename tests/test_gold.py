@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from corpus.errors import GoldError
 from corpus.store import Snapshot
-from eval.gold import place_rows, read_beir, write_articles
+from eval.beir import read_beir
+from eval.gold import place_rows, write_articles
 from qa.answers import normalise
 from qa.gold import (
     GoldRow,
@@ -306,6 +307,11 @@ def test_beir_is_read_strictly(tmp_path: Path) -> None:
             read_beir(beir(tmp_path, qrels))
     lines(tmp_path / "corpus.jsonl", {"_id": "d1"})
     with pytest.raises(GoldError, match="line 1 has text = None"):
+        read_beir(tmp_path)
+    # A document given twice would move all later ones by a row.
+    twice = [{"_id": "d1", "text": "A bridge."}, {"_id": "d1", "text": "A bridge."}]
+    lines(tmp_path / "corpus.jsonl", *twice)
+    with pytest.raises(GoldError, match="line 2 has the _id 'd1', as an earlier line has"):
         read_beir(tmp_path)
     (tmp_path / "queries.jsonl").unlink()
     lines(tmp_path / "corpus.jsonl", {"_id": "d1", "text": "A bridge."})
