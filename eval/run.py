@@ -21,8 +21,9 @@ from eval.metrics import ndcg
 from qa.answers import exact_match, f1, whole_words
 from qa.calibration import logistic
 from qa.gold import Place
-from qa.pipeline import Citation, Pipeline, Result
+from qa.pipeline import Pipeline
 from qa.reader import Reader
+from qa.results import Citation, Result
 
 __all__ = ["Excerpt", "Outcome", "contexts", "measure", "measure_reader", "measure_retrieval"]
 
@@ -222,8 +223,8 @@ class _Places:
 
     def anywhere(self, answers: Sequence[str]) -> bool:
         """Whether any document holds one of the answers as whole words."""
-        summaries = self._pipeline.snapshot.summaries()
         sought = _sought(answers)
+        summaries = self._pipeline.snapshot.summaries()
         return any(_holds(self._pipeline.document(s.id).text, sought) for s in summaries)
 
     def _passages_with(self, span: Place) -> Iterator[tuple[int, int, int]]:
@@ -282,10 +283,10 @@ def _outcome(
             right_document=not item.placed or bool(cited_documents & documents),
         )
     )
-    return Outcome(
     first = item.spans[0] if item.spans else None
     # Of several right places the one to be shown is that of the passage answered from.
     near = holders.get(citation.passage, first) if citation else first
+    return Outcome(
         id=item.id,
         question=item.question,
         golds=item.golds,

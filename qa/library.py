@@ -31,7 +31,8 @@ from corpus.records import Document
 from embeddings.follow import Changes
 from qa.examples import examples
 from qa.indexing import index_files, remove_files
-from qa.pipeline import Pipeline, Result
+from qa.pipeline import Pipeline
+from qa.results import Result
 from qa.uploads import UPLOADS, UploadLimits, store
 
 __all__ = ["Library", "Upload", "Uploaded"]

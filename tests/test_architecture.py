@@ -19,10 +19,10 @@ ROOMS = {
     ],
     "qa": [
         "answers", "gold", "saved", "corrections", "settings", "spans", "reader", "calibration",
-        "english",
-        "values", "pooling", "indexing", "model_list", "doctor", "pipeline", "render", "verify",
-        "lessons", "train", "pairs", "examples", "followup", "conversation", "feedback", "uploads",
-        "library", "access", "reference", "markup",
+        "english", "values", "pooling", "results", "trimming", "ranking", "indexing", "model_list",
+        "doctor", "pipeline", "render", "verify", "lessons", "train", "pairs", "examples",
+        "followup", "conversation", "feedback", "uploads", "library", "access", "reference",
+        "markup",
     ],
     "eval": [
         "metrics", "statistics", "gold", "beir", "causes", "run", "summary", "compare", "table",
