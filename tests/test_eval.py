@@ -160,6 +160,22 @@ def test_every_question_is_in_the_denominator() -> None:
     assert summary["best_threshold_em"] == pytest.approx(40)
 
 
+def test_a_figure_at_k_needs_k_passages() -> None:
+    for read, measured in ((5, {"recall@5"}), (10, {"recall@5", "recall@10", "ndcg@10"})):
+        summary = run_json([outcome()], {**SETTINGS, "read": read})["summary"]
+        assert summary.keys() & {"recall@5", "recall@10", "ndcg@10"} == measured
+
+
+def test_questions_are_sliced_by_the_word_they_ask_with() -> None:
+    asked = {
+        "The treaty was signed when?": "when", "In which year, and why?": "which",
+        "How many came?": "how many", "Who's there?": "who", "Name the ship.": "other",
+    }  # fmt: skip
+    for question, word in asked.items():
+        run = run_json([outcome(question=question)], SETTINGS)
+        assert list(run["slices"]["question word"]) == [word]
+
+
 def test_disagreement_is_measured_where_it_is_tagged() -> None:
     tagged = {"tags": ("disagreement",)}
     outcomes = [
@@ -385,7 +401,10 @@ def test_a_saved_run_is_checked(tmp_path: Path) -> None:
     path = tmp_path / "run.json"
     path.write_text(json.dumps(a_run({}, WRONG)))
     assert read_run(path) == json.loads(path.read_text())
-    for text in ("", "[]", '{"summary": {}, "questions": [{"id": 1}]}', "[" * 99_999):
+    for text in (
+        "", "[]", '{"summary": {}, "questions": [{"id": 1}]}', '{"summary": {}, "questions": []}',
+        "[" * 99_999,
+    ):  # fmt: skip
         path.write_text(text)
         with pytest.raises(InputError, match=r"citespan eval GOLD --json > run\.json"):
             read_run(path)
