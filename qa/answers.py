@@ -47,7 +47,7 @@ def whole_words(text: str, *, any_case: bool = False) -> re.Pattern[str]:
     In a PDF or a text file with short lines they may be parted by a line's end. A blank text
     stands nowhere.
 
-    >>> bool(whole_words("four hours").search("nearly four\\nhours"))
+    >>> bool(whole_words("four hours").search("nearly four\nhours"))
     True
     >>> bool(whole_words("our hours").search("four hours"))
     False
