@@ -26,8 +26,9 @@ ROOMS = {
     ],
     "eval": [
         "metrics", "statistics", "gold", "beir", "causes", "run", "summary", "compare", "table",
-        "charts", "report", "evaluate", "why", "calibrate", "timing", "made", "large", "child",
-        "peers", "speed", "bench", "bench_table", "bench_check",
+        "charts", "report", "evaluate", "why", "calibrate", "bench.timing", "bench.made",
+        "bench.large", "bench.child", "bench.peers", "bench.workshop", "bench.measures",
+        "bench.run", "bench.table", "bench.check",
     ],
 }  # fmt: skip
 FLOORS = list(ROOMS)

@@ -204,10 +204,10 @@ def bench(
 
     Example: citespan bench --quick
     """
-    from eval.bench import bench as measured
-    from eval.bench import plan
-    from eval.bench_check import losses, read_bench
-    from eval.bench_table import as_table, growth_picture, write_into
+    from eval.bench.check import losses, read_bench
+    from eval.bench.run import bench as measured
+    from eval.bench.run import plan
+    from eval.bench.table import as_table, growth_picture, write_into
 
     before = read_bench(check) if check else None
     with progress_line() as progress:
