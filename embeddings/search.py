@@ -72,6 +72,11 @@ class Search:
         """The encoder of the questions."""
         return self._encoder
 
+    @property
+    def dense_weight(self) -> float:
+        """The weight of search by meaning in the fused score, in [0, 1]."""
+        return self._dense_weight
+
     def search(self, question: str, k: int, documents: Sequence[str] | None = None) -> list[Hit]:
         """The `k` best passages for the question, best first; fewer where there are fewer.
 

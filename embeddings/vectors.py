@@ -54,9 +54,10 @@ _QUESTION_DISTANCE = 1.6
 """How far the queries that recall is measured with lie from a passage: their inner product is then
 .53, as the median question's with its own passage (.52 of 219 held-out ones)."""
 _PROBES = (48, 64, 96, 128, 192, 256)
-"""How many lists are looked into: the first of these that reaches the recall, or the last. Fewer than the first are never enough:
-questions stray in other ways than noise does. Of 1,000,000 passages 16 lists find .992 of what is
-nearest to the queries above, and .973 of what is nearest to questions; 48 find .999 and .995."""
+"""How many lists are looked into: the first of these that reaches the recall, or the last. Fewer
+than the first are never enough, since questions stray in other ways than noise does: of 1,000,000
+passages 16 lists find .992 of what is nearest to the queries above, and .973 of what is nearest to
+questions; 48 find .999 and .995."""
 _ROWS = 65_536
 """How many vectors are float32 at once; FAISS itself takes so many at a time."""
 _OVERFETCH = 2

@@ -5,15 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from corpus.errors import GoldError
-from eval.gold import Gold, index_own, is_squad, place_rows, unplaced
+from eval.causes import RIGHT_F1
+from eval.gold import Gold, gold_on, index_own, refuse_distractors
 from qa.answers import f1
 from qa.calibration import Calibration, Signals, best_threshold, fit, precise_threshold
 from qa.pipeline import Pipeline
 
 __all__ = ["Trial", "calibrate", "calibration", "trials"]
 
-_RIGHT_F1 = 0.5
-"""An answer is right that shares at least so much with a gold answer."""
 _USUAL_SHARE, _WARY_SHARE = 0.1, 1 / 3
 """How many questions have no answer where the probability is to be true, and where the threshold
 is to be best."""
@@ -52,13 +51,15 @@ def calibrate(
 
     Raises:
         GoldError: a question is malformed, or there are too few.
+        InputError: there are distractors, and the gold is not on its own documents.
     """
+    refuse_distractors(distractors, own=folder is None)
     gold: list[Gold] | None = None
     if folder is None:
         folder, gold = index_own(path, distractors, models or "bundled", progress=progress)
     with Pipeline.open(folder, models=models) as pipeline:
         if gold is None:
-            gold = unplaced(path) if is_squad(path) else place_rows(path, pipeline.snapshot)
+            gold = gold_on(path, pipeline.snapshot)
         found = []
         for trial in trials(pipeline, gold):
             found.append(trial)
@@ -94,16 +95,13 @@ def calibration(found: Sequence[Trial], *, target_precision: float | None = None
     Raises:
         GoldError: there are too few trials, or no threshold reaches the target.
     """
-    right = [float(trial.f1 >= _RIGHT_F1) for trial in found]
+    right = [float(trial.f1 >= RIGHT_F1) for trial in found]
     if len(found) < _LEAST_TRIALS or not 0 < sum(right) < len(found):
         raise GoldError(
             f"{len(found)} questions found an answer, {sum(right):.0f} of them a right one;"
             f" expected at least {_LEAST_TRIALS}, right and wrong ones; add gold questions"
         )
-    answerable = sum(trial.answerable for trial in found)
-    parts = {True: answerable, False: len(found) - answerable}
-    shares = {True: 1 - _USUAL_SHARE, False: _USUAL_SHARE} if all(parts.values()) else {}
-    weight = [shares.get(t.answerable, 1.0) * len(found) / parts[t.answerable] for t in found]
+    weight = _weights([trial.answerable for trial in found])
     weights, intercept = fit([trial.signals for trial in found], right, weight)
     fitted = Calibration(weights, intercept, threshold=0.0)
     confidences = [fitted.confidence(trial.signals) for trial in found]
@@ -123,6 +121,16 @@ def calibration(found: Sequence[Trial], *, target_precision: float | None = None
             f" {sum(r for _, r in surest):.0f} are right; name a lower precision"
         )
     return Calibration(weights, intercept, threshold)
+
+
+def _weights(answerable: Sequence[bool]) -> list[float]:
+    """How much each trial counts, so that the usual share of them has no answer; 1 on average."""
+    n, n_answerable = len(answerable), sum(answerable)
+    if n_answerable in (0, n):
+        return [1.0] * n
+    with_answer = (1 - _USUAL_SHARE) * n / n_answerable
+    without = _USUAL_SHARE * n / (n - n_answerable)
+    return [with_answer if each else without for each in answerable]
 
 
 def _trial(pipeline: Pipeline, item: Gold, others: Sequence[str], read: int) -> Iterator[Trial]:

@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from html import escape
+from typing import TypeAlias
 
 __all__ = ["curve", "reliability_diagram", "whisker"]
 
-Point = tuple[float, float]
+Point: TypeAlias = tuple[float, float]
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 350.0, 12.0, 240.0
 _WIDTH, _HEIGHT = 360, 286
+_QUARTERS: tuple[Point, ...] = tuple((share, share) for share in (0, 0.25, 0.5, 0.75, 1))
+"""Ticks of an axis from 0 to 1: where each stands, and what is written there."""
 
 
 def whisker(value: float, low: float | None, high: float | None, span: Point) -> str:
@@ -48,7 +51,9 @@ def reliability_diagram(bins: Sequence[tuple[int, float, float]], described: str
         for n, sure, right in bins
     )
     diagonal = f'<line class="ideal" x1="{_x(0)}" y1="{_y(0)}" x2="{_x(1)}" y2="{_y(1)}"/>'
-    return _chart(diagonal + dots, described, "confidence", "share that is right", _TENTHS, _TENTHS)
+    return _chart(
+        diagonal + dots, described, "confidence", "share that is right", _QUARTERS, _QUARTERS
+    )
 
 
 def curve(
@@ -57,7 +62,7 @@ def curve(
     *,
     x_label: str,
     y_label: str,
-    x_ticks: Sequence[Point],
+    x_ticks: Sequence[Point] = _QUARTERS,
     band: Sequence[tuple[float, float, float]] = (),
     top: float = 1.0,
     dots: bool = False,
@@ -69,7 +74,7 @@ def curve(
         described: the chart in words.
         x_label: what the x axis counts.
         y_label: what the y axis counts.
-        x_ticks: position in [0, 1], and the number written there.
+        x_ticks: position in [0, 1], and the number written there; quarters by default.
         band: x, low and high of an interval around the line.
         top: the highest value of the y axis.
         dots: mark the points too.
@@ -82,7 +87,7 @@ def curve(
         f'<circle class="dot" cx="{_x(x):.1f}" cy="{_y(y / top):.1f}" r="4"/>'
         for x, y in (points if dots else ())
     )
-    y_ticks = [(share, share * top) for share in (0, 0.25, 0.5, 0.75, 1)]
+    y_ticks = [(share, share * top) for share, _ in _QUARTERS]
     return _chart(
         f'{area}<polyline class="line" points="{path}"/>{marks}',
         described,
@@ -91,9 +96,6 @@ def curve(
         x_ticks,
         y_ticks,
     )
-
-
-_TENTHS: list[Point] = [(0, 0), (0.25, 0.25), (0.5, 0.5), (0.75, 0.75), (1, 1)]
 
 
 def _chart(

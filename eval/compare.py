@@ -30,8 +30,10 @@ def read_run(path: Path) -> Run:
         raise InputError(f"{path} is no saved run ({error}); {hint}") from error
     known = set(record(_NOTHING))
     try:
-        whole = isinstance(run["summary"], dict) and all(
-            known <= question.keys() for question in run["questions"]
+        whole = (
+            isinstance(run["summary"], dict)
+            and isinstance(run["settings"]["read"], int)
+            and all(known <= question.keys() for question in run["questions"])
         )
     except (LookupError, TypeError, AttributeError):
         whole = False

@@ -9,16 +9,15 @@ from typing import Any
 from corpus.errors import GoldError, InputError
 from embeddings.encoder import open_encoder
 from embeddings.exports import export
+from eval.beir import index_beir, read_beir
 from eval.compare import require_same
 from eval.gold import (
     Gold,
-    index_beir,
+    gold_on,
     index_own,
     is_squad,
-    place_rows,
-    read_beir,
+    refuse_distractors,
     squad_contexts,
-    unplaced,
     wrong_contexts,
 )
 from eval.run import Outcome, contexts, measure, measure_reader, measure_retrieval
@@ -72,12 +71,7 @@ def evaluate(
         InputError: the options do not go together, or the other run covers other questions;
             found before anything is measured.
     """
-    if distractors and folder is not None:
-        raise InputError("--distractors join the documents of SQuAD's own paragraphs; leave out"
-                         " --index, --docs and --sample, or add them with --docs")  # fmt: skip
-    if unanswerable and (not reader_only or folder is not None or path.is_dir()):
-        raise InputError("--unanswerable gives the reader wrong paragraphs of a SQuAD file; use it"
-                         " with --reader-only, without --index, --docs and --sample")  # fmt: skip
+    _check_options(path, folder, reader_only, distractors, unanswerable)
     settings: dict[str, Any] = {
         "gold": str(path),
         "version": version("citespan"),
@@ -86,71 +80,79 @@ def evaluate(
         "left_out": 0,
     }
     if path.is_dir():
-        if folder is not None or reader_only:
-            raise InputError(
-                f"{path} is a BEIR folder, which brings its documents and measures search alone;"
-                " leave out --index, --docs, --sample and --reader-only"
-            )
-        return _retrieval(path, settings, read, dense_weight, limit, models, against, progress)
+        return _search(path, settings, dense_weight, limit, models, against, progress)
     settings["gold_sha256"] = _sha256(path)
     if reader_only and folder is None:
-        return _reading(path, settings, limit, unanswerable, models, against, progress)
+        return _read_own(path, settings, limit, unanswerable, models, against, progress)
 
     gold: list[Gold] | None = None
     if folder is None:
         folder, gold = index_own(path, distractors, models or "bundled", progress=progress)
     with Pipeline.open(folder, models=models, dense_weight=dense_weight) as pipeline:
         if gold is None:
-            gold = unplaced(path) if is_squad(path) else place_rows(path, pipeline.snapshot)
+            gold = gold_on(path, pipeline.snapshot)
         gold = gold[:limit]
-        asked = list(contexts(pipeline, gold)) if reader_only else []
-        _require_same([item for item, _ in asked] if reader_only else gold, against)
         recipe = pipeline.snapshot.recipe
-        weight = recipe.dense_weight if dense_weight is None else dense_weight
         settings |= {
             "index": str(folder),
             "generation": pipeline.snapshot.generation,
             "encoder": str(recipe.encoder),
             "reader": str(recipe.reader),
-            "dense_weight": weight,
+            "dense_weight": recipe.dense_weight if dense_weight is None else dense_weight,
             "threshold": pipeline.threshold,
         }
         if reader_only:
-            settings["left_out"] = len(gold) - len(asked)
-            if not asked:
-                raise GoldError(
-                    f"{path} says of no question which text it was asked about; give spans, or"
-                    " measure without --reader-only"
-                )
-            found = measure_reader(pipeline.reader, asked)
-            outcomes = list(_counted(found, len(asked), progress))
-        else:
-            outcomes = list(_counted(measure(pipeline, gold, read=read), len(gold), progress))
-    return run_json(outcomes, settings)
+            return _read_placed(path, pipeline, gold, settings, against, progress)
+        _require_same(gold, against)
+        return _run(measure(pipeline, gold, read=read), len(gold), settings, progress)
 
 
-def _retrieval(
+def _check_options(
+    path: Path,
+    folder: Path | None,
+    reader_only: bool,
+    distractors: Sequence[Path],
+    unanswerable: int,
+) -> None:
+    """Refuse options that contradict each other, or that would do nothing."""
+    if path.is_dir() and (folder is not None or reader_only):
+        raise InputError(
+            f"{path} is a BEIR folder, which brings its documents and measures search alone;"
+            " leave out --index, --docs, --sample and --reader-only"
+        )
+    searches_own = folder is None and not reader_only and not path.is_dir()
+    refuse_distractors(distractors, own=searches_own)
+    if unanswerable and (not reader_only or folder is not None):
+        raise InputError(
+            "--unanswerable gives the reader wrong paragraphs of a SQuAD file; use it with"
+            " --reader-only, without --index, --docs and --sample"
+        )
+
+
+def _search(
     path: Path,
     settings: dict[str, Any],
-    read: int,
     dense_weight: float | None,
     limit: int | None,
     models: str | None,
     against: Run | None,
     progress: Callable[[str], None],
 ) -> Run:
+    """Search alone, for the queries of a BEIR folder."""
     beir = read_beir(path, limit=limit)
     _require_same([Gold(id_, beir.queries[id_], ()) for id_ in beir.relevance], against)
     index = index_beir(beir, models or "bundled", progress=progress)
     with Pipeline.open(index, models=models, dense_weight=dense_weight) as pipeline:
         recipe = pipeline.snapshot.recipe
-        weight = recipe.dense_weight if dense_weight is None else dense_weight
-        settings |= {"encoder": str(recipe.encoder), "dense_weight": weight}
-        found = measure_retrieval(pipeline, beir, k=read)
-        return run_json(list(_counted(found, len(beir.relevance), progress)), settings)
+        settings |= {
+            "encoder": str(recipe.encoder),
+            "dense_weight": recipe.dense_weight if dense_weight is None else dense_weight,
+        }
+        found = measure_retrieval(pipeline, beir, k=settings["read"])
+        return _run(found, len(beir.relevance), settings, progress)
 
 
-def _reading(
+def _read_own(
     path: Path,
     settings: dict[str, Any],
     limit: int | None,
@@ -159,6 +161,7 @@ def _reading(
     against: Run | None,
     progress: Callable[[str], None],
 ) -> Run:
+    """The reader alone, given the paragraphs of a SQuAD file."""
     if not is_squad(path):
         raise GoldError(f"{path} has no texts of its own; name its documents with --docs")
     pair = model_pair(models or "bundled")
@@ -168,21 +171,46 @@ def _reading(
     _require_same([item for item, _ in asked], against)
     settings |= {"reader": pair.reader.name, "unanswerable": unanswerable}
     reader = Reader(export(pair.reader, "reader"))
-    outcomes = list(_counted(measure_reader(reader, asked), len(asked), progress))
-    return run_json(outcomes, settings)
+    return _run(measure_reader(reader, asked), len(asked), settings, progress)
+
+
+def _read_placed(
+    path: Path,
+    pipeline: Pipeline,
+    gold: Sequence[Gold],
+    settings: dict[str, Any],
+    against: Run | None,
+    progress: Callable[[str], None],
+) -> Run:
+    """The reader alone, given what the gold says that the questions were asked about."""
+    asked = list(contexts(pipeline, gold))
+    _require_same([item for item, _ in asked], against)
+    settings["left_out"] = len(gold) - len(asked)
+    if not asked:
+        raise GoldError(
+            f"{path} says of no question which text it was asked about; give spans, or"
+            " measure without --reader-only"
+        )
+    return _run(measure_reader(pipeline.reader, asked), len(asked), settings, progress)
+
+
+def _run(
+    outcomes: Iterator[Outcome],
+    total: int,
+    settings: dict[str, Any],
+    progress: Callable[[str], None],
+) -> Run:
+    """All of it measured, with a line of progress for each question."""
+    measured = []
+    for outcome in outcomes:
+        measured.append(outcome)
+        progress(f"{len(measured)} of {total} questions")
+    return run_json(measured, settings)
 
 
 def _require_same(asked: Sequence[Gold], against: Run | None) -> None:
     if against is not None:
         require_same({item.id: (item.question, item.golds) for item in asked}, against)
-
-
-def _counted(
-    outcomes: Iterator[Outcome], total: int, progress: Callable[[str], None]
-) -> Iterator[Outcome]:
-    for number, outcome in enumerate(outcomes, 1):
-        progress(f"{number} of {total} questions")
-        yield outcome
 
 
 def _sha256(path: Path) -> str:

@@ -1,39 +1,45 @@
-"""Gold questions of every format, with the places that answer them in the documents of an index."""
+"""Gold questions, with the places that answer them in the documents of an index."""
 
 import hashlib
-import json
 import random
 import re
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any
 
 from corpus.database import DocumentSummary
 from corpus.durable import place
-from corpus.errors import GoldError
-from corpus.extract import Columns
+from corpus.errors import GoldError, InputError
 from corpus.records import document_id
 from corpus.store import Snapshot
 from embeddings.encoder import Encoder
 from embeddings.exports import user_cache
 from embeddings.mining import mine
 from qa.answers import normalise, without
-from qa.gold import Article, GoldRow, Place, Question, packed_suffix, read_rows, read_squad
-from qa.indexing import MAX_FILE_BYTES, index_files, own_index
+from qa.gold import (
+    Article,
+    GoldRow,
+    Paragraph,
+    Place,
+    Question,
+    packed_suffix,
+    read_rows,
+    read_squad,
+)
+from qa.indexing import index_files, own_index
 from qa.settings import DENSE_WEIGHT
 
 __all__ = [
-    "Beir",
     "Gold",
-    "index_beir",
-    "index_corpus",
+    "gold_on",
     "index_own",
     "is_squad",
     "place_rows",
-    "read_beir",
+    "refuse_distractors",
     "squad_contexts",
     "unplaced",
     "write_articles",
@@ -68,19 +74,21 @@ class Gold:
         return bool(self.spans or self.absent)
 
 
-@dataclass(frozen=True, slots=True)
-class Beir:
-    """A retrieval collection: documents, queries, and how relevant which is to which."""
+def refuse_distractors(distractors: Sequence[Path], *, own: bool) -> None:
+    """Make sure that there is something for distractors to join.
 
-    corpus: Path
-    """`corpus.jsonl`, whose n-th object is its n-th document."""
-    titled: bool
-    """Whether its documents have titles."""
-    rows: dict[str, int]
-    """Of each document's id, its place in the corpus, from 1."""
-    queries: dict[str, str]
-    relevance: dict[str, dict[str, int]]
-    """Of each query, the documents judged, by id."""
+    Args:
+        distractors: SQuAD files, or none.
+        own: whether the documents are the paragraphs of a SQuAD file, which is to be searched.
+
+    Raises:
+        InputError: they are not.
+    """
+    if distractors and not own:
+        raise InputError(
+            "--distractors join the paragraphs of a SQuAD file that is searched; leave out --index,"
+            " --docs, --sample and --reader-only, or add the documents with --docs"
+        )
 
 
 def is_squad(path: Path) -> bool:
@@ -98,13 +106,20 @@ def is_squad(path: Path) -> bool:
     return suffix == ".json"
 
 
+def gold_on(path: Path, snapshot: Snapshot) -> list[Gold]:
+    """The questions of the file, for the documents of this index and not for the file's own.
+
+    Raises:
+        GoldError: the file is malformed, or does not fit the documents.
+    """
+    return unplaced(path) if is_squad(path) else place_rows(path, snapshot)
+
+
 def unplaced(path: Path) -> list[Gold]:
     """The questions of a SQuAD file without their places, for documents other than its own."""
     return [
         Gold(question.id, question.text, question.golds)
-        for article in _articles(path)
-        for paragraph in article.paragraphs
-        for question in paragraph.questions
+        for _, _, question in _asked(_articles(path))
     ]
 
 
@@ -112,9 +127,7 @@ def squad_contexts(path: Path) -> list[tuple[Gold, str]]:
     """The questions of a SQuAD file, each with its paragraph; `Place`s count in paragraphs."""
     return [
         (_gold(question, Place(f"{number}", 0, len(paragraph.text))), paragraph.text)
-        for number, article in enumerate(_articles(path))
-        for paragraph in article.paragraphs
-        for question in paragraph.questions
+        for number, paragraph, question in _asked(_articles(path))
     ]
 
 
@@ -158,14 +171,10 @@ def place_rows(path: Path, snapshot: Snapshot) -> list[Gold]:
     for summary in summaries:
         for name in _names(summary):
             named.setdefault(name, set()).add(summary.id)
-    texts: dict[str, str] = {}
 
+    @lru_cache(maxsize=64)
     def text(id_: str) -> str:
-        if id_ not in texts:
-            if len(texts) > 64:
-                texts.clear()
-            texts[id_] = snapshot.document(id_).text
-        return texts[id_]
+        return snapshot.document(id_).text
 
     return [_placed(row, named, text, path) for row in read_rows(path)]
 
@@ -200,13 +209,12 @@ def _placed(
             )
         spans.append(Place(ids[0], span.start, span.end))
     return Gold(
-        row.id,
-        row.question,
-        row.answers,
-        tuple(spans),
-        row.tags,
-        None,
-        tuple(dict.fromkeys(absent)),
+        id=row.id,
+        question=row.question,
+        golds=row.answers,
+        spans=tuple(spans),
+        tags=row.tags,
+        absent=tuple(dict.fromkeys(absent)),
     )
 
 
@@ -256,19 +264,6 @@ def _gold(question: Question, paragraph: Place) -> Gold:
     return Gold(question.id, question.text, question.golds, spans, paragraph=paragraph)
 
 
-def index_corpus(
-    work: Path, articles: Sequence[Article], distractors: Sequence[Path], models: str
-) -> list[Gold]:
-    """Index the articles, and the paragraphs of other files, under `work`; the articles' gold."""
-    gold = write_articles(articles, work / "gold")
-    folders = [work / "gold"]
-    for number, path in enumerate(distractors):
-        folders.append(work / f"distractors-{number}")
-        write_paragraphs(read_squad(path), folders[-1])
-    index_files(work / "index", folders, models=models)
-    return gold
-
-
 def index_own(
     path: Path,
     distractors: Sequence[Path],
@@ -309,97 +304,18 @@ def index_own(
 def _articles(path: Path) -> list[Article]:
     """The articles of a SQuAD file, each question of which has an id of its own."""
     articles = read_squad(path)
-    seen = set()
-    for article in articles:
-        for paragraph in article.paragraphs:
-            for question in paragraph.questions:
-                if question.id in seen:
-                    raise GoldError(f"{path}: two questions have the id {question.id!r}")
-                seen.add(question.id)
-    if not seen:
+    counts = Counter(question.id for _, _, question in _asked(articles))
+    if not counts:
         raise GoldError(f"{path} holds no questions")
+    ((id_, most),) = counts.most_common(1)
+    if most > 1:
+        raise GoldError(f"{path}: {most} questions have the id {id_!r}; every one needs its own")
     return articles
 
 
-def read_beir(folder: Path, *, split: str = "test", limit: int | None = None) -> Beir:
-    """The BEIR collection in the folder (Thakur et al. 2021); the first `limit` queries of it.
-
-    Raises:
-        GoldError: a file is missing, a line malformed, or a judgement names a query
-            or a document that is not there.
-    """
-    corpus, titled = folder / "corpus.jsonl", False
-    rows: dict[str, int] = {}
-    for line, entry in _objects(corpus):
-        rows[_text(entry, "_id", corpus, line)] = len(rows) + 1
-        _text(entry, "text", corpus, line)
-        titled = titled or "title" in entry
-    asked = folder / "queries.jsonl"
-    queries = {
-        _text(entry, "_id", asked, line): _text(entry, "text", asked, line)
-        for line, entry in _objects(asked)
-    }
-    path = folder / "qrels" / f"{split}.tsv"
-    relevance: dict[str, dict[str, int]] = {}
-    for number, judgement in _lines(path):
-        fields = judgement.strip().split("\t")
-        if number == 1 and fields[-1] == "score":
-            continue
-        where = f"{path}, line {number}"
-        if len(fields) != 3 or not re.fullmatch(r"-?\d+", fields[2]):
-            raise GoldError(
-                f"{where} is {judgement!r}; expected query, document and a whole number"
-            )
-        query, document, score = fields
-        if query not in queries or document not in rows:
-            missing = query if query not in queries else document
-            raise GoldError(f"{where} names {missing!r}, which is not in the collection")
-        relevance.setdefault(query, {})[document] = int(score)
-    if not relevance:
-        raise GoldError(f"{path} holds no judgements")
-    return Beir(corpus, titled, rows, queries, dict(list(relevance.items())[:limit]))
-
-
-def index_beir(
-    beir: Beir, models: str, *, progress: Callable[[str], None] = lambda _: None
-) -> Path:
-    """An index of the collection's documents, in the user's cache."""
-    index = own_index([beir.corpus], models, purpose="BEIR", progress=progress)
-    size = beir.corpus.stat().st_size
-    index_files(
-        index,
-        [beir.corpus],
-        models=models,
-        columns=Columns(("text",), "title" if beir.titled else None),
-        max_bytes=max(MAX_FILE_BYTES, size),
-        progress=progress,
-    )
-    return index
-
-
-def _lines(path: Path) -> list[tuple[int, str]]:
-    """The lines that are not blank, with their numbers."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-        return [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
-    except FileNotFoundError:
-        raise GoldError(
-            f"no {path}; a BEIR folder holds corpus.jsonl, queries.jsonl and qrels/test.tsv"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise GoldError(f"{path} cannot be read: {error}") from error
-
-
-def _objects(path: Path) -> Iterator[tuple[int, Any]]:
-    for number, line in _lines(path):
-        try:
-            yield number, json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise GoldError(f"{path}, line {number} is not JSON ({error})") from error
-
-
-def _text(entry: Any, key: str, path: Path, line: int) -> str:
-    value = entry.get(key) if isinstance(entry, dict) else None
-    if not isinstance(value, str):
-        raise GoldError(f"{path}, line {line} has {key} = {value!r}; expected text")
-    return value
+def _asked(articles: Sequence[Article]) -> Iterator[tuple[int, Paragraph, Question]]:
+    """Every question with its paragraph, and which article that is of."""
+    for number, article in enumerate(articles):
+        for paragraph in article.paragraphs:
+            for question in paragraph.questions:
+                yield number, paragraph, question

@@ -2,12 +2,13 @@
 
 import json
 import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from eval.charts import curve, reliability_diagram, whisker
 from eval.metrics import reliability, risk_coverage
-from eval.summary import METRICS, Metric, Run, rightness, stage_in
+from eval.summary import METRICS, RECALL_AT, Metric, Run, rightness, stage_in
 
 __all__ = ["write_report"]
 
@@ -26,6 +27,11 @@ _SHOWN = (
     "hit_rank", "tags", "type", "reader_answer", "disagreement", "answer_shown", "gold_shown",
 )  # fmt: skip
 _DIFFERENCE_SHARE = 1.15
+"""How far a difference's axis reaches beyond its interval."""
+_POINTS = 400
+"""Of a curve; more cannot be told apart."""
+_Chart: TypeAlias = tuple[str, str, str]
+"""A title, a note, and the chart as SVG."""
 
 
 def write_report(run: Run, path: Path, comparison: dict[str, Any] | None = None) -> None:
@@ -96,73 +102,70 @@ def _written(metric: Metric, value: float | None, *, sign: str = "") -> str:
     return f"{value:{sign}.1f}" if metric.percent else f"{value:{sign}.3f}"
 
 
-def _charts(run: Run) -> list[tuple[str, str, str]]:
-    questions, summary = run["questions"], run["summary"]
-    charts = []
+def _charts(run: Run) -> Iterator[_Chart]:
+    """Those that the run's figures allow."""
+    summary = run["summary"]
     if "auroc" in summary or "brier" in summary:
-        sure = [question["confidence"] for question in questions]
-        right = [rightness(question) for question in questions]
-        bins = reliability(sure, right)
-        charts.append(
-            (
-                "Does confidence mean what it says?",
-                "Each dot is a tenth of the scale: on the diagonal, answers are right as often as"
-                " they claim; below it, they claim too much.",
-                reliability_diagram(
-                    bins,
-                    "Reliability diagram. " + "; ".join(
-                        f"confidence {c:.2f}: right {r:.2f} of {n}" for n, c, r in bins
-                    ),
-                ),
-            )
-        )  # fmt: skip
-        risks = [(0.0, 0.0), *risk_coverage(sure, right)]
-        risks[0] = (0.0, risks[1][1])
-        thinned = risks if len(risks) < 400 else risks[:: len(risks) // 400] + risks[-1:]
-        # Quarters of a multiple of .2 are short numbers.
-        top = max(0.2, math.ceil(5 * max(risk for _, risk in thinned)) / 5)
-        charts.append(
-            (
-                "What does caution buy?",
-                "The share of wrong answers when only the surest are given, from few on the left"
-                " to all on the right.",
-                curve(
-                    thinned,
-                    f"Risk-coverage curve. All given: {risks[-1][1]:.2f} wrong. "
-                    + "; ".join(
-                        f"surest {c:.0%}: {_risk_at(risks, c):.2f} wrong" for c in (0.25, 0.5, 0.75)
-                    ),
-                    x_label="share of answers given",
-                    y_label="share that is wrong",
-                    x_ticks=[(share, share) for share in (0, 0.25, 0.5, 0.75, 1)],
-                    top=top,
-                ),
-            )
-        )
-    recalls = [(k, summary[f"recall@{k}"]) for k in range(1, 101) if f"recall@{k}" in summary]
+        sure = [question["confidence"] for question in run["questions"]]
+        right = [rightness(question) for question in run["questions"]]
+        yield _reliability_chart(reliability(sure, right))
+        yield _caution_chart(risk_coverage(sure, right))
+    recalls = [(k, summary[f"recall@{k}"]) for k in RECALL_AT if f"recall@{k}" in summary]
     if len(recalls) > 1:
-        deepest = recalls[-1][0]
-        band = [(k / deepest, f["low"], f["high"]) for k, f in recalls if f["low"] is not None]
-        charts.append(
-            (
-                "How deep must one look?",
-                "The share of questions for which one of the first k passages holds a whole gold"
-                " span, with its 95 % interval.",
-                curve(
-                    [(k / deepest, f["value"]) for k, f in recalls],
-                    "Recall at k. " + "; ".join(f"{k}: {f['value']:.2f}" for k, f in recalls),
-                    x_label="k, passages looked at",
-                    y_label="recall@k",
-                    x_ticks=[(k / deepest, k) for k, _ in recalls],
-                    band=band,
-                    dots=True,
-                ),
-            )
-        )  # fmt: skip
-    return charts
+        yield _recall_chart(recalls)
 
 
-def _risk_at(risks: list[tuple[float, float]], coverage: float) -> float:
+def _reliability_chart(bins: Sequence[tuple[int, float, float]]) -> _Chart:
+    told = "; ".join(f"confidence {c:.2f}: right {r:.2f} of {n}" for n, c, r in bins)
+    return (
+        "Does confidence mean what it says?",
+        "Each dot is a tenth of the scale: on the diagonal, answers are right as often as"
+        " they claim; below it, they claim too much.",
+        reliability_diagram(bins, f"Reliability diagram. {told}"),
+    )
+
+
+def _caution_chart(risks: Sequence[tuple[float, float]]) -> _Chart:
+    """Pairs of coverage and risk as a line, which begins at the risk of the surest alone."""
+    told = "; ".join(f"surest {c:.0%}: {_risk_at(risks, c):.2f} wrong" for c in (0.25, 0.5, 0.75))
+    points = [(0.0, risks[0][1]), *risks]
+    if len(points) > _POINTS:
+        points = points[:: len(points) // _POINTS] + points[-1:]
+    return (
+        "What does caution buy?",
+        "The share of wrong answers when only the surest are given, from few on the left"
+        " to all on the right.",
+        curve(
+            points,
+            f"Risk-coverage curve. All given: {risks[-1][1]:.2f} wrong. {told}",
+            x_label="share of answers given",
+            y_label="share that is wrong",
+            # Quarters of a multiple of .2 are short numbers.
+            top=max(0.2, math.ceil(5 * max(risk for _, risk in points)) / 5),
+        ),
+    )
+
+
+def _recall_chart(recalls: Sequence[tuple[int, Mapping[str, Any]]]) -> _Chart:
+    deepest = recalls[-1][0]
+    told = "; ".join(f"{k}: {figure['value']:.2f}" for k, figure in recalls)
+    return (
+        "How deep must one look?",
+        "The share of questions for which one of the first k passages holds a whole gold"
+        " span, with its 95 % interval.",
+        curve(
+            [(k / deepest, figure["value"]) for k, figure in recalls],
+            f"Recall at k. {told}",
+            x_label="k, passages looked at",
+            y_label="recall@k",
+            x_ticks=[(k / deepest, k) for k, _ in recalls],
+            band=[(k / deepest, f["low"], f["high"]) for k, f in recalls if f["low"] is not None],
+            dots=True,
+        ),
+    )
+
+
+def _risk_at(risks: Sequence[tuple[float, float]], coverage: float) -> float:
     return next(risk for share, risk in risks if share >= coverage)
 
 

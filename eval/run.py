@@ -11,19 +11,19 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
-
-import numpy as np
 
 from corpus.records import Document
 from embeddings.search import Hit
+from eval.beir import Beir
 from eval.causes import Cause, Evidence, cause_of
-from eval.gold import Beir, Gold
+from eval.gold import Gold
 from eval.metrics import ndcg
-from qa.answers import exact_match, f1
+from qa.answers import exact_match, f1, whole_words
+from qa.calibration import logistic
 from qa.gold import Place
-from qa.pipeline import Citation, Pipeline, Result
+from qa.pipeline import Pipeline
 from qa.reader import Reader
+from qa.results import Citation, Result
 
 __all__ = ["Excerpt", "Outcome", "contexts", "measure", "measure_reader", "measure_retrieval"]
 
@@ -123,7 +123,7 @@ def measure_reader(reader: Reader, gold: Sequence[tuple[Gold, str]]) -> Iterator
         started = time.perf_counter()
         best, margin, extent = _alone(reader, item.question, text)
         seconds = time.perf_counter() - started
-        confidence = 0.0 if margin is None else float(0.5 + 0.5 * np.tanh(margin / 2))
+        confidence = 0.0 if margin is None else float(logistic(margin))
         em, overlap = exact_match(best, item.golds), f1(best, item.golds)
         answered = margin is not None and confidence >= 0.5
         source = item.paragraph.document if item.paragraph else item.id
@@ -145,7 +145,17 @@ def measure_reader(reader: Reader, gold: Sequence[tuple[Gold, str]]) -> Iterator
             alone=best,
             alone_em=em if item.golds else None,
             alone_f1=overlap if item.golds else None,
-            cause=cause_of(Evidence(bool(item.golds), overlap, answered, True, True, True, True)),
+            cause=cause_of(
+                Evidence(
+                    answerable=bool(item.golds),
+                    f1=overlap,
+                    answered=answered,
+                    indexed=True,
+                    retrieved=True,
+                    read_first=True,
+                    right_document=True,
+                )
+            ),
             answer_shown=_clipped("", None, None, text, *extent) if best else None,
         )
 
@@ -197,9 +207,8 @@ class _Places:
         """The passages that hold a whole span, by id, each with the first span that it holds."""
         found: dict[int, Place] = {}
         for span in spans:
-            for id_, start, end in self._extents(span.document):
-                if start <= span.start and span.end <= end:
-                    found.setdefault(id_, span)
+            for id_, _, _ in self._passages_with(span):
+                found.setdefault(id_, span)
         return found
 
     def context(self, gold: Gold) -> tuple[Document, int, int] | None:
@@ -208,15 +217,21 @@ class _Places:
             place = gold.paragraph
             return self._pipeline.document(place.document), place.start, place.end
         for span in gold.spans:
-            for _, start, end in self._extents(span.document):
-                if start <= span.start and span.end <= end:
-                    return self._pipeline.document(span.document), start, end
+            for _, start, end in self._passages_with(span):
+                return self._pipeline.document(span.document), start, end
         return None
 
     def anywhere(self, answers: Sequence[str]) -> bool:
         """Whether any document holds one of the answers as whole words."""
+        sought = _sought(answers)
         summaries = self._pipeline.snapshot.summaries()
-        return any(_holds(self._pipeline.document(s.id).text, answers) for s in summaries)
+        return any(_holds(self._pipeline.document(s.id).text, sought) for s in summaries)
+
+    def _passages_with(self, span: Place) -> Iterator[tuple[int, int, int]]:
+        """The passages that hold the whole span: id, start and end in the document."""
+        for id_, start, end in self._extents(span.document):
+            if start <= span.start and span.end <= end:
+                yield id_, start, end
 
 
 def contexts(pipeline: Pipeline, gold: Sequence[Gold]) -> Iterator[tuple[Gold, str]]:
@@ -237,15 +252,15 @@ def _outcome(
     citation = best.citations[0] if best else None
 
     holders = places.holders(item.spans)
-    if item.placed or not item.golds:
-        hit_rank = _first(result.hits, [hit.passage.id in holders for hit in result.hits])
-    else:
-        holding = [_holds(hit.passage.text, item.golds) for hit in result.hits]
-        hit_rank = _first(result.hits, holding)
+    right = holders.keys() if item.placed else _with_words(result.hits, item.golds)
+    hit_rank = _first(result.hits, [hit.passage.id in right for hit in result.hits])
     documents = {span.document for span in item.spans}
     in_documents = [hit.passage.document_id in documents for hit in result.hits]
     cited_documents = {c.document for c in best.citations} if best else set()
-    cited = _overlaps(citation, item.spans) if item.placed and citation else None
+    gain = None
+    if item.placed:
+        gains = [float(hit.passage.id in holders) for hit in result.hits]
+        gain = ndcg(gains, [1.0] * len(holders), NDCG_AT)
 
     alone = alone_em = alone_f1 = None
     context = places.context(item) if item.golds else None
@@ -254,23 +269,23 @@ def _outcome(
         alone, _, _ = _alone(pipeline.reader, item.question, document.text[start:end])
         alone_em, alone_f1 = exact_match(alone, item.golds), f1(alone, item.golds)
 
-    first = item.spans[0] if item.spans else None
-    # Of several right places the one to be shown is that of the passage answered from.
-    near = holders.get(citation.passage, first) if citation else first
-    kind = pipeline.document(first.document).kind if first else None
+    indexed = bool(right)
+    if not indexed and not item.placed and item.golds:
+        indexed = places.anywhere(item.golds)
     cause = cause_of(
         Evidence(
             answerable=bool(item.golds),
             f1=overlap,
             answered=result.answered,
-            indexed=bool(holders)
-            if item.placed
-            else hit_rank is not None or not item.golds or places.anywhere(item.golds),
+            indexed=indexed,
             retrieved=hit_rank is not None,
-            read_first=_is_read_first(result, citation, holders, item),
+            read_first=citation is not None and citation.passage in right,
             right_document=not item.placed or bool(cited_documents & documents),
         )
     )
+    first = item.spans[0] if item.spans else None
+    # Of several right places the one to be shown is that of the passage answered from.
+    near = holders.get(citation.passage, first) if citation else first
     return Outcome(
         id=item.id,
         question=item.question,
@@ -281,28 +296,22 @@ def _outcome(
         answered=result.answered,
         em=em,
         f1=overlap,
-        hit_rank=hit_rank if item.golds else None,
+        hit_rank=hit_rank,
         seconds=seconds,
         tags=item.tags,
         cluster=_cluster(item),
-        kind=kind,
+        kind=pipeline.document(first.document).kind if first else None,
         placed=item.placed,
         document_rank=_first(result.hits, in_documents),
-        ndcg=ndcg(
-            [float(hit.passage.id in holders) for hit in result.hits], [1.0] * len(holders), NDCG_AT
-        )
-        if item.placed
-        else None,
+        ndcg=gain,
         alone=alone,
         alone_em=alone_em,
         alone_f1=alone_f1,
-        cited=cited,
+        cited=_overlaps(citation, item.spans) if item.placed and citation else None,
         disagreement=result.disagreement,
         cause=cause,
-        answer_shown=_shown(pipeline, citation.document, citation.start, citation.end)
-        if citation
-        else None,
-        gold_shown=_shown(pipeline, near.document, near.start, near.end) if near else None,
+        answer_shown=_shown(pipeline, _place(citation)) if citation else None,
+        gold_shown=_shown(pipeline, near) if near else None,
     )
 
 
@@ -313,18 +322,6 @@ def _cluster(item: Gold) -> str:
     if item.placed:
         return item.spans[0].document if item.spans else item.absent[0]
     return f"question {item.id}"
-
-
-def _is_read_first(
-    result: Result, citation: Citation | None, holders: dict[int, Place], item: Gold
-) -> bool:
-    """Whether the best answer was read in a passage that holds a right one."""
-    if citation is None:
-        return False
-    if item.placed:
-        return citation.passage in holders
-    texts = {hit.passage.id: hit.passage.text for hit in result.hits}
-    return _holds(texts[citation.passage], item.golds)
 
 
 def _alone(reader: Reader, question: str, text: str) -> tuple[str, float | None, tuple[int, int]]:
@@ -350,22 +347,34 @@ def _overlaps(citation: Citation, spans: Sequence[Place]) -> bool:
     )
 
 
-def _holds(text: str, answers: Sequence[str]) -> bool:
-    """Whether the text has one of the answers as whole words, in any case.
+def _sought(answers: Sequence[str]) -> list[re.Pattern[str]]:
+    """What finds the answers as whole words, in any case.
 
-    What open-domain question answering counts as retrieved where no spans are
+    So open-domain question answering tells what was retrieved where no spans are
     known (Chen et al. 2017).
     """
-    folded = text.casefold()
-    return any(
-        re.search(rf"(?<!\w){re.escape(answer.casefold())}(?!\w)", folded) for answer in answers
-    )
+    return [whole_words(answer, any_case=True) for answer in answers]
 
 
-def _shown(pipeline: Pipeline, document: str, start: int, end: int) -> Excerpt:
-    found = pipeline.document(document)
-    name = Path(found.source).name + (f", row {found.row}" if found.row is not None else "")
-    return _clipped(name, found.page(start), found.line(start), found.text, start, end)
+def _holds(text: str, sought: Sequence[re.Pattern[str]]) -> bool:
+    return any(pattern.search(text) for pattern in sought)
+
+
+def _with_words(hits: Sequence[Hit], answers: Sequence[str]) -> set[int]:
+    """The passages found that hold one of the answers, by id."""
+    sought = _sought(answers)
+    return {hit.passage.id for hit in hits if _holds(hit.passage.text, sought)}
+
+
+def _place(citation: Citation) -> Place:
+    return Place(citation.document, citation.start, citation.end)
+
+
+def _shown(pipeline: Pipeline, place: Place) -> Excerpt:
+    found = pipeline.document(place.document)
+    name = found.source.name + (f", row {found.row}" if found.row is not None else "")
+    page, line = found.page(place.start), found.line(place.start)
+    return _clipped(name, page, line, found.text, place.start, place.end)
 
 
 def _clipped(

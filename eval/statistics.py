@@ -97,7 +97,7 @@ def paired_test(
     difference among the simulated ones, so that neither is ever 0.
 
     Args:
-        first: a value for each question.
+        first: a value for each question, of which there is at least one.
         second: the same of the other run.
         clusters: of each question, its document.
         resamples: for each of the two tests.

@@ -4,6 +4,7 @@
 in [0, 1].
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -27,6 +28,7 @@ from qa.answers import exact_match, f1
 
 __all__ = [
     "METRICS",
+    "RECALL_AT",
     "Metric",
     "Run",
     "means_at",
@@ -48,7 +50,9 @@ QUESTION_WORDS = ("who", "whose", "whom", "what", "which", "when", "where", "why
                   "how much", "how long", "how")  # fmt: skip
 _SLICES = 40
 """So many of a kind at most, the largest: tags may be thousands."""
-_RECALL_AT = (1, 3, 5, 10, 20, 50, 100)
+_SLICE_RESAMPLES = 1000
+"""Fewer than for the whole: a slice's interval is wide, and there may be a hundred of them."""
+RECALL_AT = (1, 3, 5, 10, 20, 50, 100)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +90,19 @@ def _recall(k: int) -> list[Metric]:
     ]  # fmt: skip
 
 
+_NDCG = Metric(
+    f"ndcg@{NDCG_AT}", "search", f"gain of the first {NDCG_AT} passages, discounted",
+    lambda q: q["ndcg"],
+)  # fmt: skip
+
+
 def means_at(k: int) -> list[Metric]:
     """The figures that are means, for runs that look at `k` passages."""
     return [
-        *(metric for at in _RECALL_AT if at <= k for metric in _recall(at)),
+        *(metric for at in RECALL_AT if at <= k for metric in _recall(at)),
         Metric("mrr", "search", "1 / rank of the first passage that holds a gold span",
                lambda q: _if(q["placed"], reciprocal_rank(q["hit_rank"]))),
-        Metric(f"ndcg@{NDCG_AT}", "search", f"gain of the first {NDCG_AT} passages, discounted",
-               lambda q: q["ndcg"]),
+        *([_NDCG] if k >= NDCG_AT else []),
         Metric("reader_em", "reader alone", "exact match, given the right paragraph",
                lambda q: q["reader_em"], percent=True),
         Metric("reader_f1", "reader alone", "F1, given the right paragraph",
@@ -128,22 +137,26 @@ _OF_DISAGREEMENT = [
            lambda q: _if(DISAGREEMENT in q["tags"], q["disagreement"])),
 ]  # fmt: skip
 
-_OF_CONFIDENCE: list[tuple[str, Stage, str, bool, bool]] = [
-    ("best_threshold_em", "end to end", "exact match at the best threshold", True, True),
-    ("best_threshold_f1", "end to end", "F1 at the best threshold", True, True),
-    ("calibration_error", "confidence", "distance of confidence from truth (ECE)", False, False),
-    ("brier", "confidence", "squared distance, question by question", False, False),
-    ("auroc", "confidence", "a right answer is surer than a wrong one", False, True),
-    ("risk_coverage_area", "confidence", "wrong among the surest, over all shares", False, False),
-]
+
+def _no_mean(name: str, stage: Stage, label: str, **kind: bool) -> Metric:
+    """A figure that is made of all questions together, and of none by itself."""
+    return Metric(name, stage, label, lambda _: None, **kind)
+
+
+_OF_CONFIDENCE = [
+    _no_mean("best_threshold_em", "end to end", "exact match at the best threshold", percent=True),
+    _no_mean("best_threshold_f1", "end to end", "F1 at the best threshold", percent=True),
+    _no_mean("calibration_error", "confidence", "distance of confidence from truth (ECE)",
+             higher_is_better=False),
+    _no_mean("brier", "confidence", "squared distance, question by question",
+             higher_is_better=False),
+    _no_mean("auroc", "confidence", "a right answer is surer than a wrong one"),
+    _no_mean("risk_coverage_area", "confidence", "wrong among the surest, over all shares",
+             higher_is_better=False),
+]  # fmt: skip
 
 _STAGES = get_args(Stage)
-METRICS = [
-    *means_at(max(_RECALL_AT)),
-    *(Metric(name, stage, label, lambda _: None, percent, higher)
-      for name, stage, label, percent, higher in _OF_CONFIDENCE),
-    *_OF_DISAGREEMENT,
-]  # fmt: skip
+METRICS = [*means_at(max(RECALL_AT)), *_OF_CONFIDENCE, *_OF_DISAGREEMENT]
 METRICS.sort(key=lambda metric: _STAGES.index(metric.stage))
 """Every figure there can be, in the order in which they are shown."""
 
@@ -199,10 +212,7 @@ def run_json(outcomes: Sequence[Outcome], settings: dict[str, Any]) -> Run:
     seconds = sorted(question["seconds"] for question in questions)
     total = sum(seconds)
     return {
-        "summary": {
-            name: {"value": f.value, "low": f.low, "high": f.high, "n": f.n}
-            for name, f in found.items()
-        },
+        "summary": {name: asdict(figure) for name, figure in found.items()},
         "causes": {cause: counts[cause] for cause in CAUSES},
         "slices": _slices(questions, settings["read"]),
         "questions": questions,
@@ -273,18 +283,17 @@ def _slices(questions: Sequence[dict[str, Any]], read: int) -> dict[str, dict[st
         largest = sorted(named.items(), key=lambda item: (-len(item[1]), item[0]))
         for name, members in largest[:_SLICES]:
             clusters = [question["cluster"] for question in members]
-            found = figures({m.name: _mean(m, members) for m in chosen}, clusters, resamples=1000)
-            values = {
-                metric: {"value": f.value, "low": f.low, "high": f.high, "n": f.n}
-                for metric, f in found.items()
-            }
+            found = figures(
+                {m.name: _mean(m, members) for m in chosen}, clusters, resamples=_SLICE_RESAMPLES
+            )
+            values = {metric: asdict(figure) for metric, figure in found.items()}
             slices[kind][name] = {"n": len(members), **values}
     return slices
 
 
 def _parts(question: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The slices that a question belongs to."""
-    words = question["question"].casefold().replace(",", " ").split()
+    words = re.findall(r"\w+", question["question"].casefold())
     text = f" {' '.join(words)} "
     # "In which year" asks with "which": the first question word in the sentence.
     asked = [(text.find(f" {w} "), -len(w), w) for w in QUESTION_WORDS if f" {w} " in text]

@@ -1,6 +1,6 @@
 """A run for the terminal: a table of figures, causes, and what changed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from eval.summary import METRICS, Run, stage_in
@@ -24,15 +24,11 @@ def _figures(run: Run) -> Iterator[str]:
             continue
         if stage_in(run, metric) != stage:
             stage = stage_in(run, metric)
-            yield f"{stage}"
+            yield stage
         digits = 1 if metric.percent else 3
-        interval = (
-            f"{figure['low']:.{digits}f} – {figure['high']:.{digits}f}"
-            if figure["low"] is not None
-            else "–"
-        )
         yield (
-            f"  {metric.name:<24} {figure['value']:>7.{digits}f}  {interval:<15}"
+            f"  {metric.name:<24} {figure['value']:>7.{digits}f}"
+            f"  {_interval(figure, f'.{digits}f'):<15}"
             f" n {figure['n']:<6} {metric.label}"
         )
 
@@ -73,13 +69,9 @@ def _compared(comparison: dict[str, Any] | None) -> Iterator[str]:
     )
     for name, test in comparison["metrics"].items():
         digits = 1 if name in percent else 3
-        interval = (
-            f"{test['low']:+.{digits}f} – {test['high']:+.{digits}f}"
-            if test["low"] is not None
-            else "–"
-        )
         yield (
-            f"  {name:<22} {test['difference']:>+10.{digits}f}  {interval:<16}"
+            f"  {name:<22} {test['difference']:>+10.{digits}f}"
+            f"  {_interval(test, f'+.{digits}f'):<16}"
             f" {test['p_bootstrap']:.4f}   {test['p_randomisation']:.4f}"
             f" {test['wins']:>6} {test['losses']:>6} {test['ties']:>5}"
         )
@@ -93,3 +85,10 @@ def _compared(comparison: dict[str, Any] | None) -> Iterator[str]:
         )
     if len(changed) > _CHANGES:
         yield f"  … and {len(changed) - _CHANGES} more, in --json and --html"
+
+
+def _interval(figure: Mapping[str, Any], form: str) -> str:
+    """The figure's interval, its ends written in this form; a dash where it has none."""
+    if figure["low"] is None:
+        return "–"
+    return f"{figure['low']:{form}} – {figure['high']:{form}}"

@@ -1,6 +1,5 @@
 """One question walked through every stage, to see which of them lost the answer."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 from corpus.errors import InputError
 from embeddings.search import Hit
 from eval.causes import RIGHT_F1, Cause, Evidence, cause_of
-from qa.answers import f1
+from qa.answers import f1, whole_words
 from qa.pipeline import Pipeline
 from qa.render import printable
 
@@ -38,9 +37,9 @@ class SpanTrace:
 
     text: str
     score: float
-    """The sum of its start and end logits."""
+    """The sum of its start and end logits, less what its length costs."""
     null_score: float
-    """The same of "no answer here"."""
+    """The sum of both at "no answer here"."""
     margin: float
     """How far the first beats the second."""
     right: bool
@@ -148,8 +147,7 @@ def explain(pipeline: Pipeline, question: str, gold: str, *, read: int = 10) -> 
 
 def _holding(pipeline: Pipeline, gold: str) -> Iterator[tuple[int, str, int, int]]:
     """The passages that hold the gold whole: id, document, start and end."""
-    words = r"\s+".join(map(re.escape, gold.split()))
-    pattern = re.compile(rf"(?<!\w){words}(?!\w)", re.IGNORECASE)
+    pattern = whole_words(gold, any_case=True)
     for summary in pipeline.snapshot.summaries():
         matches = [m.span() for m in pattern.finditer(pipeline.document(summary.id).text)]
         if matches:

@@ -8,7 +8,8 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from qa.pipeline import Answer, Citation, Pipeline, Result
+    from qa.pipeline import Pipeline
+    from qa.results import Answer, Citation, Result
 
 __all__ = ["Answer", "Citation", "Pipeline", "Result"]
 
@@ -16,7 +17,7 @@ __all__ = ["Answer", "Citation", "Pipeline", "Result"]
 def __getattr__(name: str) -> Any:
     # Imported when asked for: numpy and the rest are no business of `import qa`.
     if name in __all__:
-        from qa import pipeline
+        from qa import pipeline, results
 
-        return getattr(pipeline, name)
+        return getattr(pipeline if name == "Pipeline" else results, name)
     raise AttributeError(f"module 'qa' has no attribute {name!r}")

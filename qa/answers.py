@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 
-__all__ = ["exact_match", "f1", "normalise", "same_answer_key", "without"]
+__all__ = ["exact_match", "f1", "normalise", "same_answer_key", "whole_words", "without"]
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _ARTICLE_WORDS = {"a", "an", "the"}
@@ -39,6 +39,22 @@ def without(texts: Iterable[str], golds: Sequence[str]) -> Iterator[str]:
         read = normalise(text)
         if not any(gold in read for gold in sought):
             yield text
+
+
+def whole_words(text: str, *, any_case: bool = False) -> re.Pattern[str]:
+    r"""What finds the text as whole words, whatever white space is between them.
+
+    In a PDF or a text file with short lines they may be parted by a line's end. A blank text
+    stands nowhere.
+
+    >>> bool(whole_words("four hours").search("nearly four\nhours"))
+    True
+    >>> bool(whole_words("our hours").search("four hours"))
+    False
+    """
+    words = r"\s+".join(map(re.escape, text.split()))
+    pattern = rf"(?<!\w){words}(?!\w)" if words else r"(?!)"
+    return re.compile(pattern, re.IGNORECASE if any_case else 0)
 
 
 @lru_cache(maxsize=4096)

@@ -7,16 +7,34 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from corpus.errors import ModelError
 
-__all__ = ["UNFITTED", "Calibration", "Signals", "best_threshold", "fit", "precise_threshold"]
+__all__ = [
+    "UNFITTED",
+    "Calibration",
+    "Signals",
+    "best_threshold",
+    "fit",
+    "logistic",
+    "precise_threshold",
+]
 
 Floats: TypeAlias = NDArray[np.float64]
 
 _FARTHEST = 8.0
 """A longer lead, in logits, says nothing more of an answer."""
+
+
+def logistic(logits: ArrayLike) -> Floats:
+    """Probabilities from logits, elementwise: `1 / (1 + exp(-x))`.
+
+    >>> float(logistic(0.0)), float(logistic(-1e9))
+    (0.5, 0.0)
+    """
+    # tanh does not overflow, whatever the logits.
+    return 0.5 + 0.5 * np.tanh(np.asarray(logits, dtype=np.float64) / 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +59,7 @@ class Signals:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Logistic regression: `confidence = 1 / (1 + exp(-(weights · signals + intercept)))`.
+    """Logistic regression: `confidence = logistic(weights · signals + intercept)`.
 
     With one signal alone it is Platt's scaling (1999).
     """
@@ -54,8 +72,7 @@ class Calibration:
     def confidence(self, signals: Signals) -> float:
         """The probability that an answer with these signals is right, in [0, 1]."""
         logit = float(np.dot(astuple(self.weights), astuple(signals))) + self.intercept
-        # tanh does not overflow, whatever the signals.
-        return float(0.5 + 0.5 * np.tanh(logit / 2))
+        return float(logistic(logit))
 
     def dumps(self) -> str:
         """It as JSON."""
@@ -122,7 +139,7 @@ def fit(
     weights = np.zeros(x.shape[1])
     ridge = 1e-6 * np.eye(x.shape[1])
     for _ in range(100):
-        p = 0.5 + 0.5 * np.tanh(x @ weights / 2)
+        p = logistic(x @ weights)
         gradient = x.T @ (counts * (y - p)) - ridge @ weights
         hessian = (x * (counts * p * (1 - p))[:, None]).T @ x + ridge
         step = np.linalg.solve(hessian, gradient)
@@ -161,8 +178,8 @@ def best_threshold(
     gained = weight * np.where(has_answer, np.asarray(f1s, dtype=np.float64)[order], -1.0)
     totals = np.concatenate([[0.0], np.cumsum(gained)])
     edges = np.concatenate([[1.0], sorted_confidences, [0.0]])
-    # No threshold parts equal confidences.
-    totals[1:-1][edges[1:-2] == edges[2:-1]] = -np.inf
+    # No threshold parts equal confidences, nor withholds one of 1.
+    totals[:-1][edges[:-2] == edges[1:-1]] = -np.inf
     best = int(totals.argmax())
     return float((edges[best] + edges[best + 1]) / 2)
 

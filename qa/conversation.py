@@ -13,8 +13,8 @@ from typing import Any, Literal, TypeAlias
 from pydantic import TypeAdapter, ValidationError
 
 from corpus.errors import CitespanError
-from qa.pipeline import Answer, Citation, Result
 from qa.render import harmless
+from qa.results import Answer, Citation, Result
 
 __all__ = [
     "NEAREST",

@@ -1,7 +1,6 @@
 """Saved answers and corrections to gold rows, with offsets that were checked."""
 
-import json
-import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +8,9 @@ from typing import Any
 
 from corpus.errors import GoldError, InputError
 from corpus.store import Snapshot
+from qa.answers import whole_words
 from qa.gold import GoldRow, Place, append_row, parse_row, read_rows
+from qa.saved import citation_with, objects, read_saved
 
 __all__ = ["add_gold", "locate", "rows_of"]
 
@@ -17,6 +18,7 @@ _EXPECTED = (
     "expected what `citespan ask QUESTION --json` prints, or corrections such as"
     ' {"question": "Who wrote it?", "answers": ["Ada Moreau"]}'
 )
+_CITATION = {"document": str, "start": int, "end": int, "quote": str}
 _PLACES_SHOWN = 4
 
 
@@ -49,7 +51,7 @@ def add_gold(
     """
     rows = rows_of(saved, snapshot, answer=answer, no_answer=no_answer, within=within)
     rows = [replace(row, tags=tuple(dict.fromkeys([*row.tags, *tags]))) for row in rows]
-    known = {row.id for row in read_rows(gold)} if gold.exists() else set()
+    known = {row.id for row in read_rows(gold)} if _has_rows(gold) else set()
     for row in rows:
         if row.id in known:
             raise GoldError(f"{gold} already has the question {row.question!r}; nothing was added")
@@ -57,6 +59,14 @@ def add_gold(
     for row in rows:
         append_row(gold, row)
     return rows
+
+
+def _has_rows(gold: Path) -> bool:
+    """Whether there is anything in the file; one that is new or empty is as good as none."""
+    try:
+        return bool(gold.read_bytes().strip())
+    except FileNotFoundError:
+        return False
 
 
 def rows_of(
@@ -79,7 +89,8 @@ def rows_of(
         GoldError: an answer stands nowhere, in several places, or no longer there.
         InputError: the file holds nothing of the kind.
     """
-    items = list(_items(_loaded(saved)))
+    found = objects(read_saved(saved, _EXPECTED))
+    items = [item for item in found if "question" in item and "answers" in item]
     if not items:
         raise InputError(f"{saved} holds no answers; {_EXPECTED}")
     if answer is not None or no_answer:
@@ -112,11 +123,10 @@ class _Documents:
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
         self._summaries = snapshot.summaries()
-        names = [summary.source.name for summary in self._summaries]
+        known = Counter(summary.source.name for summary in self._summaries)
         # The file's name, which is the same elsewhere too, where it names one document alone.
         self._names = {
-            s.id: s.source.name if names.count(s.source.name) == 1 else s.id
-            for s in self._summaries
+            s.id: s.source.name if known[s.source.name] == 1 else s.id for s in self._summaries
         }
 
     def checked(self, document: str, start: int, end: int, quote: str, where: str) -> Place:
@@ -127,7 +137,7 @@ class _Documents:
                 " answered with --index"
             )
         seen = self._snapshot.document(document).text[start:end]
-        if seen != quote:
+        if seen != quote or not 0 <= start < end == start + len(quote):
             raise GoldError(
                 f"{where} cites {quote!r}, but {self._names[document]} has {seen!r} at"
                 f" {start}:{end} now; ask again and save the new answer"
@@ -141,8 +151,7 @@ class _Documents:
 
     def locate(self, text: str, within: str | None, where: str) -> Place:
         """See the function of this name."""
-        words = r"\s+".join(map(re.escape, text.split()))
-        pattern = re.compile(rf"(?<!\w){words}(?!\w)")
+        pattern = whole_words(text)
         chosen = self._snapshot.find_all(within) if within else [s.id for s in self._summaries]
         found = [
             Place(self._names[id_], *match.span())
@@ -170,16 +179,20 @@ def _row(item: dict[str, Any], documents: _Documents, within: str | None, where:
             return replace(row, spans=tuple(_respanned(row, documents, where)))
         places = (documents.locate(answer, within, where) for answer in row.answers)
         return replace(row, spans=tuple(places))
-    if not item.get("answered"):
+    if not item["answered"]:
         return parse_row({"question": item["question"], "answers": []}, where)
-    try:
-        citations = answers[0]["citations"]
-        cited = [(c["document"], c["start"], c["end"], c["quote"]) for c in citations]
-    except (LookupError, TypeError) as error:
-        raise InputError(f"{where} has no citations; {_EXPECTED}") from error
-    spans = tuple(documents.checked(*citation, where) for citation in cited)
-    quotes = list(dict.fromkeys(quote for *_, quote in cited))
-    return replace(parse_row({"question": item["question"], "answers": quotes}, where), spans=spans)
+    best = answers[0] if isinstance(answers, list) and answers else None
+    citations = best.get("citations") if isinstance(best, dict) else None
+    if not isinstance(citations, list) or not citations:
+        raise InputError(f"{where} has no citations; {_EXPECTED}")
+    spans, quotes = [], []
+    for number, saved in enumerate(citations, 1):
+        citation = citation_with(saved, _CITATION, f"{where}: citation {number}", _EXPECTED)
+        document, start, end, quote = (citation[key] for key in _CITATION)
+        spans.append(documents.checked(document, start, end, quote, where))
+        quotes.append(quote)
+    answered = parse_row({"question": item["question"], "answers": quotes}, where)
+    return replace(answered, spans=tuple(spans))
 
 
 def _respanned(row: GoldRow, documents: _Documents, where: str) -> Iterator[Place]:
@@ -192,32 +205,3 @@ def _respanned(row: GoldRow, documents: _Documents, where: str) -> Iterator[Plac
                 " of its answers"
             )
         yield documents.checked(id_, span.start, span.end, text, where)
-
-
-def _loaded(path: Path) -> Any:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
-    try:
-        return json.loads(text)
-    except RecursionError:
-        raise InputError(f"{path} is nested too deeply; {_EXPECTED}") from None
-    except ValueError:
-        pass
-    lines = [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
-    try:
-        return [json.loads(line) for _, line in lines]
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is neither JSON nor JSON lines ({error}); {_EXPECTED}") from error
-
-
-def _items(saved: Any) -> Iterator[dict[str, Any]]:
-    if isinstance(saved, list):
-        for value in saved:
-            yield from _items(value)
-    elif isinstance(saved, dict):
-        if "question" in saved and "answers" in saved:
-            yield saved
-        else:
-            yield from _items(list(saved.values()))

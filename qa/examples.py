@@ -65,6 +65,8 @@ def examples(pipeline: Pipeline, n: int = _SHOWN) -> tuple[str, ...]:
     found: list[str] = []
     tried = 0
     for summary in summaries[:: max(1, len(summaries) // _DOCUMENTS)]:
+        if tried == _TRIED:
+            break
         text = pipeline.snapshot.document(summary.id).text[:_READ_CHARS]
         # The first few of a document; of these, who somebody is comes last.
         for question in sorted(islice(questions_in(text), 3), key=lambda q: q.startswith("Who")):

@@ -4,11 +4,11 @@ import json
 import tempfile
 from pathlib import Path
 from threading import Lock
-from typing import Any
 
 from corpus.durable import place
 from corpus.errors import InputError
 from corpus.records import Document
+from qa.gold import GoldRow, Place, row_as_json
 
 __all__ = ["FEEDBACK", "forget", "gold_span", "keep"]
 
@@ -29,17 +29,9 @@ def keep(
         spans: where it is answered; none where the documents do not answer it.
         tag: what the visitor did.
     """
-    answers = [document.text[start:end] for document, start, end in spans]
-    row: dict[str, Any] = {
-        "id": id_,
-        "question": question,
-        "answers": list(dict.fromkeys(answers)),
-        "spans": [
-            {"document": document.id, "start": start, "end": end} for document, start, end in spans
-        ],
-        "tags": ["feedback", tag],
-    }
-    _write(folder, id_, row)
+    answers = dict.fromkeys(document.text[start:end] for document, start, end in spans)
+    places = tuple(Place(document.id, start, end) for document, start, end in spans)
+    _write(folder, id_, GoldRow(id_, question, tuple(answers), places, ("feedback", tag)))
 
 
 def forget(folder: Path, id_: str) -> None:
@@ -66,12 +58,13 @@ def gold_span(document: Document, start: int, end: int) -> tuple[int, int]:
     return start, end
 
 
-def _write(folder: Path, id_: str, row: dict[str, Any] | None) -> None:
+def _write(folder: Path, id_: str, row: GoldRow | None) -> None:
     with _LOCK:
         path = folder / FEEDBACK
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        # By line feeds alone: within a line JSON keeps other ends of lines as they are.
+        lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else []
         kept = [line for line in lines if line.strip() and json.loads(line).get("id") != id_]
-        kept += [json.dumps(row, ensure_ascii=False)] if row else []
+        kept += [json.dumps(row_as_json(row), ensure_ascii=False)] if row else []
         # Whole or not at all: a reader never finds half a line.
         with tempfile.NamedTemporaryFile(
             "w", dir=folder, prefix=f".{FEEDBACK}-", encoding="utf-8", delete=False

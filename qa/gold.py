@@ -2,7 +2,8 @@
 
 Two forms. SQuAD's JSON holds articles, their paragraphs and the questions on
 them. A row, a line of JSON lines or CSV, is one question on documents that lie
-elsewhere; its spans count in `Document.text`.
+elsewhere; its spans count in `Document.text`. Lone surrogates, which JSON can hold and no
+file, become U+FFFD, as in documents.
 """
 
 import csv
@@ -13,12 +14,13 @@ import json
 import lzma
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from corpus.errors import GoldError
+from corpus.text import whole
 
 __all__ = [
     "Article",
@@ -36,6 +38,10 @@ __all__ = [
 ]
 
 _ROW_KEYS = ("id", "question", "answers", "spans", "tags")
+_UNPACKING: dict[str, Callable[[bytes], bytes]] = {
+    ".gz": gzip.decompress,
+    ".xz": lzma.decompress,
+}
 _ROW_EXAMPLE = '{"question": "Who wrote it?", "answers": ["Ada Moreau"]}'
 
 
@@ -110,7 +116,7 @@ def read_squad(path: Path) -> list[Article]:
     text = _read(path)
     try:
         return [
-            Article(str(article.get("title", "")), tuple(_paragraphs(path, article)))
+            Article(whole(str(article.get("title") or "")), tuple(_paragraphs(path, article)))
             for article in json.loads(text)["data"]
         ]
     except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
@@ -180,7 +186,7 @@ def parse_row(fields: Any, where: str) -> GoldRow:
     if not isinstance(id_, str | int) or isinstance(id_, bool):
         raise GoldError(f"{where} has id = {_shown(id_)}; expected text")
     tags = _texts(fields.get("tags") or [], "tags", where)
-    return GoldRow(str(id_), question.strip(), answers, places, tags)
+    return GoldRow(whole(str(id_)), whole(question.strip()), answers, places, tags)
 
 
 def row_as_json(row: GoldRow) -> dict[str, Any]:
@@ -228,18 +234,14 @@ def append_row(path: Path, row: GoldRow) -> None:
 
 def packed_suffix(path: Path) -> str:
     """The file's suffix in lower case, without that of its packing: `.json` of `a.JSON.gz`."""
-    name = path.name.lower()
-    return Path(name.removesuffix(".gz").removesuffix(".xz")).suffix
+    name = Path(path.name.lower())
+    return Path(name.stem).suffix if name.suffix in _UNPACKING else name.suffix
 
 
 def _read(path: Path) -> str:
+    unpacked = _UNPACKING.get(path.suffix.lower(), bytes)
     try:
-        data = path.read_bytes()
-        if path.suffix == ".gz":
-            data = gzip.decompress(data)
-        elif path.suffix == ".xz":
-            data = lzma.decompress(data)
-        return data.decode("utf-8-sig")
+        return unpacked(path.read_bytes()).decode("utf-8-sig")
     except FileNotFoundError:
         raise GoldError(f"no gold file at {path}") from None
     except IsADirectoryError:
@@ -272,7 +274,7 @@ def _question(path: Path, text: str, entry: dict[str, Any]) -> Question:
 def _string(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{_shown(value)} where text was expected")
-    return value
+    return whole(value)
 
 
 def _json_lines(path: Path, text: str) -> Iterator[tuple[int, Any]]:
@@ -319,7 +321,7 @@ def _texts(value: Any, key: str, where: str) -> tuple[str, ...]:
         raise GoldError(
             f"{where} has {key} = {_shown(value)}; expected a list of texts, none of them blank"
         )
-    return tuple(dict.fromkeys(value))
+    return tuple(dict.fromkeys(map(whole, value)))
 
 
 def _place(span: Any, where: str) -> Place:
@@ -332,7 +334,7 @@ def _place(span: Any, where: str) -> Place:
         raise GoldError(
             f"{where} is {_shown(start)} to {_shown(end)}; expected offsets with 0 <= start < end"
         )
-    return Place(document, start, end)
+    return Place(whole(document), start, end)
 
 
 def _shown(value: Any) -> str:

@@ -31,7 +31,8 @@ from corpus.records import Document
 from embeddings.follow import Changes
 from qa.examples import examples
 from qa.indexing import index_files, remove_files
-from qa.pipeline import Pipeline, Result
+from qa.pipeline import Pipeline
+from qa.results import Result
 from qa.uploads import UPLOADS, UploadLimits, store
 
 __all__ = ["Library", "Upload", "Uploaded"]
@@ -177,9 +178,8 @@ class Library:
     @property
     def generation(self) -> int:
         """How many times the index has changed; 0 where there is none yet."""
-        with suppress(NoIndexError), self.pipeline():
-            assert self._current is not None
-            return self._current.generation
+        with suppress(NoIndexError), self.pipeline() as pipeline:
+            return pipeline.snapshot.generation
         return 0
 
     def damage(self) -> list[str]:
@@ -272,11 +272,9 @@ class Library:
         return self._examples[1]
 
     def close(self) -> None:
-        """Let go of the index."""
-        with self._lock:
-            lent, self._current = self._current, None
-        if lent is not None:
-            lent.pipeline.close()
+        """Let go of the index; whoever is using it finishes first."""
+        with self._renewing:
+            self._lend(None)
 
     def _find_examples(self) -> tuple[str, ...]:
         with suppress(NoIndexError), self.pipeline() as pipeline:
@@ -325,13 +323,18 @@ class Library:
             pipeline = (
                 old.pipeline.renewed() if old else Pipeline.open(self.folder, models=self._models)
             )
-            with self._lock:
-                self._current = _Lent(pipeline)
-                if old:
-                    old.retired = True
-                    unused = not old.users
-            if old and unused:
-                old.pipeline.close()
+            self._lend(_Lent(pipeline))
+
+    def _lend(self, lent: _Lent | None) -> None:
+        """From now on this one; that of before is closed now, or by the last who uses it."""
+        with self._lock:
+            old, self._current = self._current, lent
+            if old is None:
+                return
+            old.retired = True
+            unused = not old.users
+        if unused:
+            old.pipeline.close()
 
     def _published(self) -> int:
         """The number of the generation that is current; 0 where there is none."""

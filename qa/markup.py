@@ -13,7 +13,7 @@ from corpus.database import DocumentSummary
 from corpus.pdf_places import Box
 from corpus.records import Document
 from qa.conversation import NEAREST, Near, Turn, given, in_words
-from qa.pipeline import Answer, Citation
+from qa.results import Answer, Citation
 
 __all__ = [
     "Place",

@@ -4,9 +4,9 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from corpus.split import split
+from corpus.split import Extent, split
 from embeddings.train import Pair
-from qa.gold import Article, read_squad
+from qa.gold import Article, Question, read_squad
 from qa.lessons import TrainingSet
 from qa.settings import OVERLAP_TOKENS, PASSAGE_TOKENS
 
@@ -41,9 +41,15 @@ def _pairs(articles: Sequence[Article], tokenizer: "Tokenizer") -> Iterator[Pair
                 overlap_tokens=OVERLAP_TOKENS,
             )
             for question in paragraph.questions:
-                for span in question.spans[:1]:
-                    for start, end in extents:
-                        if start <= span.start and span.end <= end:
-                            passage = paragraph.text[start:end]
-                            yield Pair(question.text, passage, question.golds)
-                            break
+                passage = _passage(paragraph.text, extents, question)
+                if passage is not None:
+                    yield Pair(question.text, passage, question.golds)
+
+
+def _passage(text: str, extents: Sequence[Extent], question: Question) -> str | None:
+    """The first of these passages of the text that holds the question's first gold span whole."""
+    for span in question.spans[:1]:
+        for start, end in extents:
+            if start <= span.start and span.end <= end:
+                return text[start:end]
+    return None

@@ -7,10 +7,12 @@ from embeddings.runtime import ExportedModel, TokenSequence
 from qa.settings import TOKEN_COST
 from qa.spans import ScoredSpan, best_spans, windows
 
-__all__ = ["Reader"]
+__all__ = ["MAX_TOKENS", "STRIDE", "Reader"]
 
-_MAX_TOKENS = 384
-_STRIDE = 128
+MAX_TOKENS = 384
+"""Of a window, question and all."""
+STRIDE = 128
+"""How many tokens two windows of a passage share."""
 _MAX_ANSWER_TOKENS = 30
 """Nearly all of SQuAD's answers are shorter; longer spans are mostly two answers with what is
 between them."""
@@ -41,8 +43,8 @@ class Reader:
             self._model.tokenizer,
             question,
             text,
-            max_tokens=min(_MAX_TOKENS, self._model.max_tokens),
-            stride=_STRIDE,
+            max_tokens=min(MAX_TOKENS, self._model.max_tokens),
+            stride=STRIDE,
         ):
             starts, ends = self._model.run(TokenSequence(window.input_ids, window.token_type_ids))
             spans = best_spans(

@@ -8,7 +8,7 @@ from typing import Any
 
 from corpus.database import DocumentSummary
 from corpus.records import Document
-from qa.pipeline import Answer, Citation, Result
+from qa.results import Answer, Citation, Result
 
 __all__ = [
     "as_json",

@@ -54,7 +54,7 @@ def tools(library: Library, path: str) -> tuple[Sequence[BaseRoute], StreamableH
     @server.tool(annotations=reads)
     async def list_documents() -> list[Summary]:
         """List the documents that questions are answered from."""
-        found = await anyio.to_thread.run_sync(library.documents)
+        found = await _told(lambda: anyio.to_thread.run_sync(library.documents))
         return [Summary.model_validate(render.summary_json(summary)) for summary in found]
 
     # The guard in front of every route has checked host, origin and token.

@@ -1,8 +1,7 @@
 """Check saved answers against the files as they are now, without the index."""
 
-import json
 import re
-from collections.abc import Iterator
+from collections import Counter
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -10,6 +9,7 @@ from corpus.errors import InputError
 from corpus.extract import DEFAULT_COLUMNS, Columns
 from corpus.sandbox import Limits, ReadFile, Sandbox
 from corpus.split import sentence_around
+from qa.saved import citation_with, objects, read_saved
 
 __all__ = ["Status", "read_citations", "verify"]
 
@@ -49,86 +49,37 @@ def verify(citations: list[dict[str, Any]], columns: Columns = DEFAULT_COLUMNS) 
         files = sandbox.read_all((source, None) for source in sources if _may_be_read(source))
         loaded = {file.path: file for file in files}
     checked = [{**citation, **_check(citation, loaded)} for citation in citations]
-    counts: dict[str, int] = {}
-    for citation in checked:
-        counts[citation["status"]] = counts.get(citation["status"], 0) + 1
-    return {"citations": checked, "counts": counts}
+    counts = Counter(citation["status"] for citation in checked)
+    return {"citations": checked, "counts": dict(counts)}
 
 
 def read_citations(path: Path) -> list[dict[str, Any]]:
-    """The citations in a file of saved answers: one JSON object, a list, or JSON lines.
+    """The citations in a file of saved answers, in its order.
 
     Raises:
-        InputError: the file cannot be read, is no JSON, or a citation lacks a key.
+        InputError: the file cannot be read, holds no answers, or a citation lacks a key.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
-    try:
-        saved = json.loads(text)
-    except RecursionError:
-        raise InputError(f"{path} is nested too deeply to be saved answers") from None
-    except ValueError:
-        saved = [_parsed(path, number, line) for number, line in _lines(text)]
-    if not saved or not _has_answers(saved):
+    found = list(objects(read_saved(path, _HOW_TO_SAVE)))
+    if not any({"answers", "citations", "error"} & entry.keys() for entry in found):
         raise InputError(f"{path} holds no saved answers; {_HOW_TO_SAVE}")
-    citations = list(_citations(saved))
-    for number, citation in enumerate(citations, 1):
-        _require(path, number, citation)
-    return citations
+    lists = [entry.get("citations") for entry in found]
+    citations = [citation for listed in lists if isinstance(listed, list) for citation in listed]
+    return [
+        _checked(citation, f"{path}: citation {number}")
+        for number, citation in enumerate(citations, 1)
+    ]
 
 
-def _require(path: Path, number: int, citation: Any) -> None:
-    """Refuse a citation that lacks a key, or whose sentence does not hold its quote."""
-    if not isinstance(citation, dict):
-        raise InputError(f"{path}: citation {number} is {citation!r}, expected an object")
-    for key, kind in _KEYS.items():
-        if not isinstance(citation.get(key), kind) or isinstance(citation.get(key), bool):
-            raise InputError(
-                f"{path}: citation {number} has {key} = {citation.get(key)!r}, expected"
-                f" {'text' if kind is str else 'a whole number'}; {_HOW_TO_SAVE}"
-            )
+def _checked(saved: Any, where: str) -> dict[str, Any]:
+    """The citation, unless it lacks a key, or its sentence does not hold its quote."""
+    citation = citation_with(saved, _KEYS, where, _HOW_TO_SAVE)
     quote, at = citation["quote"], citation["start"] - citation["sentence_start"]
     if at < 0 or citation["sentence"][at : at + len(quote)] != quote or not quote:
         raise InputError(
-            f"{path}: citation {number} has the quote {quote!r}, which does not stand in its"
+            f"{where} has the quote {quote!r}, which does not stand in its"
             f" sentence at {at}; the file was altered"
         )
-
-
-def _lines(text: str) -> Iterator[tuple[int, str]]:
-    return ((n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip())
-
-
-def _parsed(path: Path, number: int, line: str) -> Any:
-    try:
-        return json.loads(line)
-    except ValueError as error:
-        raise InputError(f"{path}: line {number} is not JSON ({error}); {_HOW_TO_SAVE}") from error
-
-
-def _has_answers(saved: Any) -> bool:
-    """Whether there is a key `answers` or `error` anywhere, as in what `ask` prints."""
-    if isinstance(saved, list):
-        return any(map(_has_answers, saved))
-    if isinstance(saved, dict):
-        return bool({"answers", "citations", "error"} & saved.keys()) or any(
-            map(_has_answers, saved.values())
-        )
-    return False
-
-
-def _citations(saved: Any) -> Iterator[Any]:
-    """Everything in a list under a key `citations`, however deep it lies."""
-    if isinstance(saved, list):
-        for item in saved:
-            yield from _citations(item)
-    elif isinstance(saved, dict):
-        for key, value in saved.items():
-            yield from (
-                value if key == "citations" and isinstance(value, list) else _citations(value)
-            )
+    return citation
 
 
 def _may_be_read(source: Path) -> bool:

@@ -29,7 +29,8 @@ from corpus.records import Document, document_id
 from corpus.sandbox import ReadFile
 from corpus.split import sentence_around, split
 from corpus.text import whole
-from eval.gold import is_squad, read_beir
+from eval.beir import read_beir
+from eval.gold import is_squad
 from qa.corrections import rows_of
 from qa.gold import parse_row, read_rows, read_squad, row_as_json
 from qa.render import printable

@@ -13,13 +13,13 @@ from conftest import TOY_RECIPE, citespan, python
 from corpus.errors import InputError
 from corpus.store import Snapshot
 from embeddings.vectors import STORED
-from eval import bench as benches
-from eval.bench import bench, plan
-from eval.bench_check import losses, read_bench
-from eval.bench_table import as_table, growth_picture, write_into
-from eval.large import add_made
-from eval.made import MadeText, MadeVectors, neighbour_distances
-from eval.timing import Timing, interleaved, printed_after, timed
+from eval.bench import run as benches
+from eval.bench.check import losses, read_bench
+from eval.bench.large import add_made
+from eval.bench.made import MadeText, MadeVectors, neighbour_distances
+from eval.bench.run import bench, plan
+from eval.bench.table import as_table, growth_picture, write_into
+from eval.bench.timing import Timing, interleaved, printed_after, timed
 from qa.indexing import SAMPLE
 
 TEXTS = [path.read_text(encoding="utf-8") for path in sorted(SAMPLE.glob("*.txt"))]
@@ -125,7 +125,7 @@ def test_the_first_line_ends_the_time_and_a_failure_is_none() -> None:
 
 
 def test_peak_memory_is_the_process_own() -> None:
-    code = "from eval.timing import peak_bytes; {}print(peak_bytes())"
+    code = "from eval.bench.timing import peak_bytes; {}print(peak_bytes())"
     small = int(python(code.format("")).stdout)
     large = int(python(code.format("b = b'x' * 200_000_000; ")).stdout)
     assert 180e6 < large - small < 260e6
@@ -225,7 +225,9 @@ def test_a_peer_that_cannot_be_had_is_skipped_by_name(monkeypatch: pytest.Monkey
         raise RuntimeError(f"pip exited with 1: no {peer.packages[0]}")
 
     monkeypatch.setattr(benches, "install", fail)
-    monkeypatch.setattr(benches.speed, "cold", lambda *_: benches.Measure("x", "x", "s", 1.0))
+    monkeypatch.setitem(
+        benches._BESIDE_PEERS, "cold", lambda *_: benches.Measure("x", "x", "s", 1.0)
+    )
     run = bench(plan(quick=True), only=["cold"], with_peers=True)
     assert list(run["skipped"]) == ["sentence-transformers + transformers", "Haystack", "txtai"]
     assert run["skipped"]["txtai"] == "pip exited with 1: no txtai"

@@ -61,6 +61,13 @@ def test_a_correction_is_located(saved: Path, snapshot: Snapshot) -> None:
     assert text_at(snapshot, place).split() == ["Ropewalk", "tram", "stop"]
 
 
+def test_an_empty_file_is_added_to(saved: Path, snapshot: Snapshot, tmp_path: Path) -> None:
+    gold = tmp_path / "gold.jsonl"
+    gold.write_text("\n")
+    rows = add_gold(saved, gold, snapshot)
+    assert read_rows(gold) == rows
+
+
 def test_lines_and_exports_are_read(saved: Path, snapshot: Snapshot, tmp_path: Path) -> None:
     one = json.loads(saved.read_text())
     other = {**one, "question": "And what else?", "answered": False}
@@ -85,6 +92,8 @@ def change(result: dict[str, Any], **fields: Any) -> dict[str, Any]:
     [
         ({"start": 171}, "cites '58', but defectors-icsr-report.txt has '8' at 171:172 now"),
         ({"document": "0" * 16}, "which is not in the index"),
+        ({"document": ["a"]}, r"has document = \['a'\], expected text"),
+        ({"start": "170"}, "has start = '170', expected a whole number"),
     ],
 )
 def test_an_answer_that_no_longer_stands_is_refused(
@@ -101,6 +110,8 @@ def test_an_answer_that_no_longer_stands_is_refused(
     "text",
     ["", "{}", "[" * 99_999, "\x00", '{"question": 3, "answers": []}',
      '{"question": "Who?", "answers": [{}], "answered": true}',
+     '{"question": "Who?", "answers": [{"citations": []}], "answered": true}',
+     '{"a":' * 700 + "1" + "}" * 700, "{}\n" + "[" * 99_999,
      '{"question": "Who?", "answers": "Ada"}', '{"question": "", "answers": []}'],
 )  # fmt: skip
 def test_hostile_files_are_refused(text: str, snapshot: Snapshot, tmp_path: Path) -> None:

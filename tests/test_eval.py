@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 
 from corpus.errors import GoldError, InputError
 from embeddings.encoder import open_encoder
+from eval.calibrate import calibrate
 from eval.causes import CAUSES, Evidence, cause_of
 from eval.compare import compare, failures, read_run, requirements
 from eval.evaluate import evaluate
 from eval.gold import (
     Gold,
-    index_corpus,
     place_rows,
     squad_contexts,
     write_articles,
@@ -33,6 +33,7 @@ from eval.summary import METRICS, record, run_json
 from eval.table import as_table
 from eval.why import as_text, explain
 from qa.gold import Article, GoldSpan, Paragraph, Question
+from qa.indexing import index_files
 from qa.pipeline import Pipeline
 from qa.settings import model_pair
 from qa.spans import ScoredSpan
@@ -109,7 +110,8 @@ def test_gold_spans_land_in_the_files(tmp_path: Path) -> None:
 
 
 def test_a_whole_run(tmp_path: Path) -> None:
-    gold = index_corpus(tmp_path, ARTICLES, [], "bundled")
+    gold = write_articles(ARTICLES, tmp_path / "gold")
+    index_files(tmp_path / "index", [tmp_path / "gold"])
     with Pipeline.open(tmp_path / "index") as pipeline:
         outcomes = list(measure(pipeline, gold))
     assert [outcome.id for outcome in outcomes] == [item.id for item in gold]
@@ -117,6 +119,17 @@ def test_a_whole_run(tmp_path: Path) -> None:
     summary = run_json(outcomes, SETTINGS)["summary"]
     assert summary["recall@5"] == {"value": 1.0, "low": None, "high": None, "n": 2}
     assert summary["f1"]["n"] == 3
+
+
+def test_an_answer_parted_by_the_end_of_a_line_was_retrieved(tmp_path: Path) -> None:
+    (tmp_path / "ferry.txt").write_text("With no power, the ferry drifted for nearly four\nhours.")
+    index_files(tmp_path / "index", [tmp_path / "ferry.txt"])
+    asked = Gold("1", "How long did the ferry drift?", ("nearly four hours", "a day"))
+    with Pipeline.open(tmp_path / "index") as pipeline:
+        (found,) = measure(pipeline, [asked])
+        (absent,) = measure(pipeline, [dataclasses.replace(asked, golds=("five hours",))])
+    assert (found.hit_rank, found.cause) == (1, None)
+    assert (absent.hit_rank, absent.cause) == (None, "not indexed")
 
 
 def test_every_question_is_in_the_denominator() -> None:
@@ -145,6 +158,22 @@ def test_every_question_is_in_the_denominator() -> None:
     assert summary["citation"] == pytest.approx(1 / 2)
     # At a confidence of .2 or .9 nothing more is won: right are the first and the last one.
     assert summary["best_threshold_em"] == pytest.approx(40)
+
+
+def test_a_figure_at_k_needs_k_passages() -> None:
+    for read, measured in ((5, {"recall@5"}), (10, {"recall@5", "recall@10", "ndcg@10"})):
+        summary = run_json([outcome()], {**SETTINGS, "read": read})["summary"]
+        assert summary.keys() & {"recall@5", "recall@10", "ndcg@10"} == measured
+
+
+def test_questions_are_sliced_by_the_word_they_ask_with() -> None:
+    asked = {
+        "The treaty was signed when?": "when", "In which year, and why?": "which",
+        "How many came?": "how many", "Who's there?": "who", "Name the ship.": "other",
+    }  # fmt: skip
+    for question, word in asked.items():
+        run = run_json([outcome(question=question)], SETTINGS)
+        assert list(run["slices"]["question word"]) == [word]
 
 
 def test_disagreement_is_measured_where_it_is_tagged() -> None:
@@ -372,7 +401,10 @@ def test_a_saved_run_is_checked(tmp_path: Path) -> None:
     path = tmp_path / "run.json"
     path.write_text(json.dumps(a_run({}, WRONG)))
     assert read_run(path) == json.loads(path.read_text())
-    for text in ("", "[]", '{"summary": {}, "questions": [{"id": 1}]}', "[" * 99_999):
+    for text in (
+        "", "[]", '{"summary": {}, "questions": [{"id": 1}]}', '{"summary": {}, "questions": []}',
+        "[" * 99_999,
+    ):  # fmt: skip
         path.write_text(text)
         with pytest.raises(InputError, match=r"citespan eval GOLD --json > run\.json"):
             read_run(path)
@@ -454,6 +486,16 @@ def test_other_questions_are_refused_before_any_is_asked(
     monkeypatch.setattr("eval.evaluate.measure_reader", None)
     with pytest.raises(InputError, match="this run lacks 1 questions"):
         evaluate(gold, None, reader_only=True, limit=2, against=run)
+
+
+def test_distractors_that_nothing_is_searched_among_are_refused(tmp_path: Path) -> None:
+    gold = squad(tmp_path / "gold.json.xz")
+    with pytest.raises(InputError, match="--distractors join the paragraphs"):
+        evaluate(gold, None, reader_only=True, distractors=[gold])
+    with pytest.raises(InputError, match="--distractors join the paragraphs"):
+        evaluate(tmp_path, None, distractors=[gold])
+    with pytest.raises(InputError, match="--distractors join the paragraphs"):
+        calibrate(gold, tmp_path / "index", distractors=[gold])
 
 
 def test_made_questions_have_the_best_paragraph_without_their_answer(tmp_path: Path) -> None:

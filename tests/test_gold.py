@@ -15,9 +15,18 @@ from hypothesis import strategies as st
 
 from corpus.errors import GoldError
 from corpus.store import Snapshot
-from eval.gold import place_rows, read_beir
+from eval.beir import read_beir
+from eval.gold import place_rows, write_articles
 from qa.answers import normalise
-from qa.gold import GoldRow, Place, append_row, parse_row, read_rows, row_as_json
+from qa.gold import (
+    GoldRow,
+    Place,
+    append_row,
+    parse_row,
+    read_rows,
+    read_squad,
+    row_as_json,
+)
 
 ROW: dict[str, Any] = {"question": "Who?", "answers": ["Ada"]}
 
@@ -78,6 +87,34 @@ def test_plain_csv_cells(tmp_path: Path) -> None:
     )  # fmt: skip
     assert unanswerable.answers == ()
     assert named.id != unanswerable.id
+
+
+def test_how_a_file_is_packed_is_seen_in_any_case(tmp_path: Path) -> None:
+    path = tmp_path / "GOLD.JSONL.GZ"
+    path.write_bytes(gzip.compress(json.dumps(ROW).encode()))
+    (row,) = read_rows(path)
+    assert row.question == "Who?"
+    with pytest.raises(GoldError, match=r"name a \.jsonl file"):
+        append_row(path, row)
+
+
+def test_lone_surrogates_are_replaced_as_in_documents(tmp_path: Path) -> None:
+    torn = "Ada\ud800"
+    row = parse_row({"id": torn, "question": torn, "answers": [torn, "Ada\ufffd"]}, "the row")
+    append_row(tmp_path / "gold.jsonl", row)
+    assert read_rows(tmp_path / "gold.jsonl") == [row]
+    assert row.answers == ("Ada\ufffd",)
+
+    answer = {"text": torn, "answer_start": 4}
+    entry = {"id": "a", "question": torn, "answers": [answer]}
+    article = {"title": None, "paragraphs": [{"context": f"Hey {torn}", "qas": [entry]}]}
+    path = tmp_path / "squad.json"
+    path.write_text(json.dumps({"data": [article]}))
+    (gold,) = write_articles(read_squad(path), tmp_path / "files")
+    (file,) = (tmp_path / "files").iterdir()
+    (span,) = gold.spans
+    assert file.read_text(encoding="utf-8")[span.start : span.end] == gold.golds[0] == "Ada\ufffd"
+    assert file.name.startswith("untitled")
 
 
 def test_an_id_is_kept_when_lines_move(tmp_path: Path) -> None:
@@ -270,6 +307,11 @@ def test_beir_is_read_strictly(tmp_path: Path) -> None:
             read_beir(beir(tmp_path, qrels))
     lines(tmp_path / "corpus.jsonl", {"_id": "d1"})
     with pytest.raises(GoldError, match="line 1 has text = None"):
+        read_beir(tmp_path)
+    # A document given twice would move all later ones by a row.
+    twice = [{"_id": "d1", "text": "A bridge."}, {"_id": "d1", "text": "A bridge."}]
+    lines(tmp_path / "corpus.jsonl", *twice)
+    with pytest.raises(GoldError, match="line 2 has the _id 'd1', as an earlier line has"):
         read_beir(tmp_path)
     (tmp_path / "queries.jsonl").unlink()
     lines(tmp_path / "corpus.jsonl", {"_id": "d1", "text": "A bridge."})

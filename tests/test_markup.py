@@ -11,7 +11,7 @@ from corpus.records import Document
 from qa import markup
 from qa.calibration import Signals
 from qa.conversation import Turn, as_markdown, export_json, in_words, kept, restored
-from qa.pipeline import Answer, Citation
+from qa.results import Answer, Citation
 
 NASTY = st.text(
     alphabet=st.one_of(

@@ -15,10 +15,12 @@ from corpus.errors import InputError, RecipeError
 from corpus.store import Snapshot
 from embeddings.exports import export
 from embeddings.runtime import ExportedModel, TokenSequence
+from qa import trimming
 from qa.answers import f1
 from qa.indexing import SAMPLE, index_files
-from qa.pipeline import Citation, Pipeline, Result, _trimmed
+from qa.pipeline import Pipeline
 from qa.reader import Reader
+from qa.results import Citation, Result
 from qa.settings import model_pair
 
 QUESTIONS = sample_gold("s")
@@ -166,9 +168,9 @@ def test_equal_answers_are_one_with_all_citations(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_markup_is_trimmed_from_answers(quote: str, trimmed: str) -> None:
     text = f"before {quote} after"
-    start, end = _trimmed(text, 7, 7 + len(quote), markdown=True)
+    start, end = trimming.trimmed(text, 7, 7 + len(quote), markdown=True)
     assert text[start:end] == trimmed
-    start, end = _trimmed(text, 7, 7 + len(quote), markdown=False)
+    start, end = trimming.trimmed(text, 7, 7 + len(quote), markdown=False)
     assert text[start:end] == quote.strip()
 
 

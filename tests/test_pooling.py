@@ -13,16 +13,10 @@ from hypothesis import strategies as st
 from corpus.records import Passage
 from embeddings.search import Hit
 from qa.calibration import Signals
-from qa.pipeline import (
-    Answer,
-    Citation,
-    Pipeline,
-    Span,
-    _Candidate,
-    _contradicting,
-    _exact_first,
-)
+from qa.pipeline import Pipeline
 from qa.pooling import Relation, are_near, pooled, relation
+from qa.ranking import Candidate, contradicting, exact_first
+from qa.results import Answer, Citation, Span
 from qa.values import Quantities, value_of
 
 SAME, COMPATIBLE, INCOMPATIBLE = Relation
@@ -206,7 +200,7 @@ def answer(text: str, document: str, margin: float = 8.0, score: float = 14.0) -
 
 
 def told(*answers: Answer) -> list[tuple[int, ...]]:
-    return [a.disagrees_with for a in _contradicting(answers, "How many?")]
+    return [a.disagrees_with for a in contradicting(answers, "How many?")]
 
 
 def test_who_contradicts_whom() -> None:
@@ -276,16 +270,16 @@ def test_what_is_near(a: str, b: str, near: bool) -> None:
     assert are_near(a, b) is near is are_near(b, a)
 
 
-def candidate(text: str, document: str, margin: float = 8.0, score: float = 14.0) -> _Candidate:
+def candidate(text: str, document: str, margin: float = 8.0, score: float = 14.0) -> Candidate:
     hit = Hit(Passage(1, document, 0, len(text), text), 0.8, 1, 1, 1)
     signals = Signals.of(margin=margin, search=0.8, lead=0.0, support=0.0)
-    return _Candidate((Span(hit, 0, len(text), text, margin, score),), score, signals)
+    return Candidate((Span(hit, 0, len(text), text, margin, score),), score, signals)
 
 
 def test_an_exact_amount_comes_before_a_rough_one_that_covers_it() -> None:
     rough, exact = candidate("nearly five dozen", "a", score=20.0), candidate("58", "b", margin=5.0)
     other = candidate("17", "c")
-    first, *rest = _exact_first([rough, other, exact], "How many?")
+    first, *rest = exact_first([rough, other, exact], "How many?")
     assert (first.text, first.signals, first.score) == ("58", rough.signals, rough.score)
     assert first.spans == exact.spans
     assert rest == [rough, other]
@@ -297,7 +291,7 @@ def test_an_exact_amount_comes_before_a_rough_one_that_covers_it() -> None:
         [candidate("55 to 60", "a"), exact],
         [],
     ):
-        assert _exact_first(unmoved, "How many?") == unmoved
+        assert exact_first(unmoved, "How many?") == unmoved
 
 
 def test_disagreement_on_the_sample_documents(sample_index: Path) -> None:

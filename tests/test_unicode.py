@@ -30,9 +30,10 @@ from embeddings import follow
 from embeddings.search import Search
 from qa.calibration import Calibration
 from qa.cli import app
-from qa.pipeline import Pipeline, Result
+from qa.pipeline import Pipeline
 from qa.reader import Reader
 from qa.render import as_json, as_text
+from qa.results import Result
 from qa.settings import model_pair
 from qa.verify import read_citations, verify
 

@@ -150,6 +150,8 @@ def test_every_saved_form_is_read(note: Path, tmp_path: Path, form: str) -> None
         ("", "no saved answers"),
         ("null", "no saved answers"),
         ("[" * 100_000, "nested too deeply"),
+        ("{}\n" + "[" * 100_000, "line 2 is nested too deeply"),
+        ('{"a":' * 700 + "1" + "}" * 700, "no saved answers"),
         ('{"citations": [null]}', "citation 1 is None, expected an object"),
         ('{"citations": [{"document": "a", "source": "b", "sha256": "c", "start": 3, "end": 5,'
          ' "quote": "61", "sentence": "In 58.", "sentence_start": 0}]}', "the file was altered"),

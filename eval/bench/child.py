@@ -1,6 +1,6 @@
 """What the bench does in processes of their own, where a start is cold and memory their own.
 
-    python -m eval.child WORK ARGUMENT...
+    python -m eval.bench.child WORK ARGUMENT...
 
 prints one object of JSON.
 """
@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eval.timing import Timing, first_line, peak_bytes, run, timed
+from eval.bench.timing import Timing, first_line, peak_bytes, run, timed
 
 if TYPE_CHECKING:
     from embeddings.encoder import Vectors
@@ -46,7 +46,7 @@ def timed_child(work: str, *arguments: str | Path | int) -> tuple[float, dict[st
 
 
 def _command(work: str, *arguments: str | Path | int) -> list[str | Path]:
-    return [sys.executable, "-m", "eval.child", work, *map(str, arguments)]
+    return [sys.executable, "-m", "eval.bench.child", work, *map(str, arguments)]
 
 
 def build(folder: str, n: str, real: str, words: str) -> dict[str, Any]:
@@ -54,8 +54,8 @@ def build(folder: str, n: str, real: str, words: str) -> dict[str, Any]:
     import numpy as np
 
     from embeddings.exports import identify
-    from eval.large import add_made
-    from eval.made import MadeText, MadeVectors
+    from eval.bench.large import add_made
+    from eval.bench.made import MadeText, MadeVectors
     from qa.settings import default_recipe, model_pair
 
     pair = model_pair("bundled")

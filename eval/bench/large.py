@@ -14,11 +14,11 @@ from corpus.writer import FileNotes, Writer
 from embeddings.build import build
 from embeddings.vectors import STORED, Floats
 
-__all__ = ["Built", "add_made"]
+__all__ = ["GAP", "PASSAGES_A_DOCUMENT", "Built", "add_made"]
 
-_PASSAGES_A_DOCUMENT = 20
+PASSAGES_A_DOCUMENT = 20
 _BATCH = 5_000
-_GAP = "\n\n"
+GAP = "\n\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +73,14 @@ def _documents(
     passages: list[str], hashes: list[bytes], number: int
 ) -> Iterator[tuple[Document, list[tuple[Extent, bytes]]]]:
     """The passages as documents, each with where its passages stand in it."""
-    for low in range(0, len(passages), _PASSAGES_A_DOCUMENT):
-        members = range(low, min(low + _PASSAGES_A_DOCUMENT, len(passages)))
+    for low in range(0, len(passages), PASSAGES_A_DOCUMENT):
+        members = range(low, min(low + PASSAGES_A_DOCUMENT, len(passages)))
         placed: list[tuple[Extent, bytes]] = []
         start = 0
         for member in members:
             end = start + len(passages[member])
             placed.append(((start, end), hashes[member]))
-            start = end + len(_GAP)
+            start = end + len(GAP)
         path = Path(f"/made/{number:06}.txt")
         yield (
             Document(
@@ -88,7 +88,7 @@ def _documents(
                 source=path,
                 row=None,
                 title=f"Made document {number}",
-                text=_GAP.join(passages[member] for member in members),
+                text=GAP.join(passages[member] for member in members),
                 sha256="",
                 loader="text/made",
                 encoding="utf-8",

@@ -16,6 +16,7 @@ from corpus.cores import cores
 __all__ = [
     "Timing",
     "first_line",
+    "in_turn",
     "interleaved",
     "machine",
     "peak_bytes",
@@ -72,6 +73,16 @@ def timed(call: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
+def in_turn(names: Sequence[str], number: int) -> list[str]:
+    """The names for the round of this number: all of them, beginning with another one each time.
+
+    >>> in_turn(["a", "b", "c"], 4)
+    ['b', 'c', 'a']
+    """
+    first = number % len(names)
+    return [*names[first:], *names[:first]]
+
+
 def interleaved(
     calls: Mapping[str, Callable[[], float]], rounds: int, *, warm: int = 1
 ) -> dict[str, Timing]:
@@ -81,10 +92,8 @@ def interleaved(
     one, so that none always follows the same; the first `warm` rounds do not count.
     """
     taken: dict[str, list[float]] = {name: [] for name in calls}
-    names = list(calls)
     for number in range(rounds + warm):
-        at = number % len(names)
-        for name in names[at:] + names[:at]:
+        for name in in_turn(list(calls), number):
             seconds = calls[name]()
             if number >= warm:
                 taken[name].append(seconds)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from corpus.errors import InputError
-from eval.bench import Bench
+from eval.bench.run import Bench
 
 __all__ = ["Loss", "losses", "read_bench"]
 

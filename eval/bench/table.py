@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from corpus.errors import InputError
-from eval.bench import Bench
+from eval.bench.run import Bench
 from eval.charts import curve
 
 __all__ = ["as_table", "growth_picture", "write_into"]

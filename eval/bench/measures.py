@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,24 +18,20 @@ from typing import Any
 import numpy as np
 
 from corpus.cores import cores
-from corpus.split import split
-from corpus.store import Snapshot
-from embeddings.encoder import Encoder, OnnxEncoder
-from embeddings.exports import export, user_cache
 from embeddings.runtime import ExportedModel, TokenSequence
-from embeddings.vectors import STORED, Floats
-from eval.child import in_child, timed_child
-from eval.large import add_made
-from eval.made import MadeText, MadeVectors
-from eval.peers import Installed, Service
-from eval.timing import Timing, interleaved, printed_after, timed
+from eval.bench.child import in_child, timed_child
+from eval.bench.large import GAP, PASSAGES_A_DOCUMENT
+from eval.bench.made import MadeVectors
+from eval.bench.peers import Installed, Service
+from eval.bench.timing import Timing, in_turn, interleaved, printed_after, timed
+from eval.bench.workshop import Measure, Plan, Workshop
 from qa.answers import f1
 from qa.gold import GoldRow
-from qa.indexing import SAMPLE, index_files
-from qa.settings import default_recipe, model_pair
+from qa.pipeline import Pipeline
+from qa.reader import MAX_TOKENS, STRIDE
 from qa.spans import windows
 
-__all__ = ["Measure", "Plan", "Workshop", "cold", "embedding", "indexing", "large", "warm"]
+__all__ = ["cold", "embedding", "indexing", "large", "warm"]
 
 OURS = "Citespan"
 _COMMAND = Path(sys.executable).with_name("citespan")
@@ -44,111 +39,8 @@ _QUESTION = "How many defectors went public?"
 _LIBRARIES = "import numpy, onnxruntime, faiss, tantivy, tokenizers, typer; print()"
 _IMPORTS = partial(printed_after, [sys.executable, "-c", _LIBRARIES])
 """The yardstick of every cold start: the libraries that it needs."""
-_PIECE_TOKENS = 48
-"""Real vectors are those of the sample's pieces of so many tokens: some five hundred."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How much is measured."""
-
-    rounds: int = 11
-    """How often what is measured as a whole is repeated."""
-    questions: int = 330
-    passages: int = 10_000
-    """How many passages a warm index holds."""
-    embedded: int = 149
-    indexed: int = 4_000
-    sizes: tuple[int, ...] = (1_000, 10_000, 100_000, 1_000_000)
-    read: int = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Measure:
-    """One figure, with its target and what it is compared with."""
-
-    name: str
-    what: str
-    unit: str
-    value: float
-    target: float | None = None
-    higher: bool = False
-    """Whether more is better."""
-    times: str = ""
-    """What is asked beside peers, in words."""
-    ratios: Mapping[str, float] = field(default_factory=dict)
-    """How many times as fast as each yardstick and peer; above 1 where it is faster."""
-    peers: Mapping[str, float] = field(default_factory=dict)
-    """The same figure of each peer."""
-    details: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def met(self) -> bool | None:
-        """Whether the target was reached; None where there is none."""
-        if self.target is None:
-            return None
-        return self.value >= self.target if self.higher else self.value <= self.target
-
-
-class Workshop:
-    """What several measures need: models, the sample's index and texts, made data."""
-
-    def __init__(
-        self, folder: Path, gold: Sequence[GoldRow], progress: Callable[[str], None]
-    ) -> None:
-        """Work in the folder, which is empty.
-
-        Args:
-            folder: for indexes and the like.
-            gold: questions on the sample documents.
-            progress: receives a line now and then.
-        """
-        self.folder = folder
-        self.gold = gold
-        self.progress = progress
-        pair = model_pair("bundled")
-        self.encoder_model = export(pair.encoder, "encoder")
-        self.reader_model = export(pair.reader, "reader")
-        self.encoder: Encoder = OnnxEncoder(self.encoder_model)
-        self.recipe = default_recipe("bundled", self.encoder.identity, self.reader_model.identity)
-        self.sample = folder / "sample"
-        index_files(self.sample, [SAMPLE])
-        with Snapshot.open(self.sample) as snapshot:
-            ids = [summary.id for summary in snapshot.summaries()]
-            self.texts = [snapshot.document(id_).text for id_ in ids]
-            self.passages = [p.text for p in snapshot.passages(snapshot.passage_ids(ids))]
-        self.made = MadeText(self.texts)
-        self.questions = [row.question for row in gold]
-
-    def real_vectors(self) -> Floats:
-        """The vectors of pieces of the sample's texts, shape (some hundreds, dim)."""
-        pieces = [
-            text[start:end]
-            for text in self.texts
-            for start, end in split(
-                text, self.encoder.tokenizer, max_tokens=_PIECE_TOKENS, overlap_tokens=0
-            )
-        ]
-        return self.encoder.encode_passages(list(dict.fromkeys(pieces)))
-
-    def filled(self, passages: int) -> Path:
-        """An index of so many passages: the sample's, and made ones with their real vectors."""
-        folder = self.folder / f"filled-{passages}"
-        if not folder.exists():
-            index_files(folder, [SAMPLE])
-            more = passages - len(self.passages)
-            self.progress(f"embedding {more:,} made passages")
-            add_made(folder, self.made.passages(more), [self.made_vectors(more)], self.recipe)
-        return folder
-
-    def made_vectors(self, n: int) -> Floats:
-        """The vectors of the first `n` made passages; kept, since they take minutes."""
-        kept = user_cache() / "bench" / f"made-{self.encoder.identity.sha256[:12]}-{n}.npy"
-        if not kept.exists():
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            np.save(kept, self.encoder.encode_passages(list(self.made.passages(n))).astype(STORED))
-        vectors: Floats = np.load(kept).astype(np.float32)
-        return vectors
+_WARMING_UP = 3
+"""So many questions are asked first, and do not count."""
 
 
 def cold(workshop: Workshop, peers: Sequence[Installed], plan: Plan) -> Measure:
@@ -195,26 +87,7 @@ def warm(workshop: Workshop, peers: Sequence[Installed], plan: Plan) -> Measure:
             service = Service(peer.command("serve", theirs), peer.environment)
             services[peer.peer.name] = stack.enter_context(service)
             service.hear()
-        taken: dict[str, list[float]] = {name: [] for name in services}
-        scores: dict[str, list[float]] = {name: [] for name in services}
-        names = list(services)
-        for number, row in enumerate([*asked[:3], *asked]):
-            if number % 20 == 0:
-                workshop.progress(f"asked {number} of {len(asked)} questions")
-            at = number % len(names)
-            for name in names[at:] + names[:at]:
-                ours = name == OURS
-                line = row.question if ours else json.dumps({"ask": row.question})
-                started = time.perf_counter()
-                said = services[name].say(line)
-                seconds = time.perf_counter() - started
-                if number < 3:
-                    continue  # The first ones warm up.
-                taken[name].append(seconds)
-                if row.answers:
-                    answer = said["answers"][0]["text"] if ours else said["answer"]
-                    scores[name].append(f1(answer, row.answers))
-    timings = {name: Timing(tuple(seconds)) for name, seconds in taken.items()}
+        timings, scores = _asked_in_turn(services, asked, workshop.progress)
     workshop.progress("reading with ONNX Runtime alone")
     alone = _reading_alone(workshop, folder, asked[: max(10, plan.questions // 6)], plan.read)
     value = timings[OURS].p50
@@ -234,6 +107,31 @@ def warm(workshop: Workshop, peers: Sequence[Installed], plan: Plan) -> Measure:
     )
 
 
+def _asked_in_turn(
+    services: Mapping[str, Service],
+    asked: Sequence[GoldRow],
+    progress: Callable[[str], None],
+) -> tuple[dict[str, Timing], dict[str, list[float]]]:
+    """How long each service takes for each question, and the F1 of its best answers, in [0, 1]."""
+    taken: dict[str, list[float]] = {name: [] for name in services}
+    scores: dict[str, list[float]] = {name: [] for name in services}
+    for number, row in enumerate([*asked[:_WARMING_UP], *asked]):
+        if number % 20 == 0:
+            progress(f"asked {number} of {len(asked)} questions")
+        for name in in_turn(list(services), number):
+            line = row.question if name == OURS else json.dumps({"ask": row.question})
+            started = time.perf_counter()
+            said = services[name].say(line)
+            seconds = time.perf_counter() - started
+            if number < len(asked[:_WARMING_UP]):
+                continue
+            taken[name].append(seconds)
+            if row.answers:
+                answer = said["answers"][0]["text"] if name == OURS else said["answer"]
+                scores[name].append(f1(answer, row.answers))
+    return {name: Timing(tuple(seconds)) for name, seconds in taken.items()}, scores
+
+
 def _peer_passages(workshop: Workshop, more: int) -> Iterator[dict[str, Any]]:
     """The same passages for a peer: it embeds the real ones itself, made ones come embedded."""
     for number, text in enumerate(workshop.passages):
@@ -245,8 +143,6 @@ def _peer_passages(workshop: Workshop, more: int) -> Iterator[dict[str, Any]]:
 
 def _reading_alone(workshop: Workshop, folder: Path, asked: Sequence[GoldRow], read: int) -> float:
     """How long ONNX Runtime takes for one question's passages; the median."""
-    from qa.pipeline import Pipeline
-
     session = _plain_session(workshop.reader_model)
     taken = []
     with Pipeline.open(folder) as pipeline:
@@ -258,8 +154,8 @@ def _reading_alone(workshop: Workshop, folder: Path, asked: Sequence[GoldRow], r
                     workshop.reader_model.tokenizer,
                     row.question,
                     hit.passage.text,
-                    max_tokens=384,
-                    stride=128,
+                    max_tokens=MAX_TOKENS,
+                    stride=STRIDE,
                 )
             ]
             taken.append(timed(partial(_run_alone, session, inputs)))
@@ -338,8 +234,8 @@ def indexing(workshop: Workshop, plan: Plan) -> Measure:
     documents = workshop.folder / "documents"
     documents.mkdir()
     passages = list(workshop.made.passages(plan.indexed))
-    for low in range(0, len(passages), 20):
-        text = "\n\n".join(passages[low : low + 20])
+    for low in range(0, len(passages), PASSAGES_A_DOCUMENT):
+        text = GAP.join(passages[low : low + PASSAGES_A_DOCUMENT])
         (documents / f"{low:06}.txt").write_text(text, encoding="utf-8")
     workshop.progress("indexing without embedding, on one core")
     rates, yardsticks = [], []

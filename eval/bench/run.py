@@ -9,11 +9,11 @@ from typing import Any, TypeAlias
 
 from corpus.errors import InputError
 from embeddings.exports import user_cache
-from eval import speed
+from eval.bench import measures
+from eval.bench.peers import PEERS, Installed, install
+from eval.bench.timing import machine
+from eval.bench.workshop import Measure, Plan, Workshop
 from eval.evaluate import SAMPLE_GOLD
-from eval.peers import PEERS, Installed, install
-from eval.speed import Measure, Plan, Workshop
-from eval.timing import machine
 from qa.gold import read_rows
 
 __all__ = ["MEASURES", "Bench", "bench", "plan"]
@@ -21,7 +21,12 @@ __all__ = ["MEASURES", "Bench", "bench", "plan"]
 Bench: TypeAlias = dict[str, Any]
 """A whole run; see `bench`."""
 
-MEASURES = ("cold", "warm", "embedding", "indexing", "large")
+_BESIDE_PEERS: dict[str, Callable[[Workshop, Sequence[Installed], Plan], Measure]] = {
+    "cold": measures.cold,
+    "warm": measures.warm,
+    "embedding": measures.embedding,
+}
+MEASURES = (*_BESIDE_PEERS, "indexing", "large")
 _QUICK = Plan(rounds=5, questions=60, indexed=2_000, sizes=(1_000, 10_000))
 _LARGEST = 1_000_000
 """The size that the targets of large indexes are for."""
@@ -62,7 +67,7 @@ def bench(
     told = machine()
     skipped: dict[str, str] = {}
     peers: list[Installed] = []
-    if with_peers and {"cold", "warm", "embedding"} & set(wanted):
+    if with_peers and not _BESIDE_PEERS.keys().isdisjoint(wanted):
         peers = list(_working(plan, skipped, progress))
     # Not where temporary files go, which may be memory.
     place = user_cache() / "bench"
@@ -70,19 +75,19 @@ def bench(
     growth: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(dir=place) as folder:
         workshop = Workshop(Path(folder), read_rows(SAMPLE_GOLD), progress)
-        measures: list[Measure] = []
+        measured: list[Measure] = []
         for name in wanted:
-            if name == "large":
-                growth = list(speed.large(workshop, plan))
-                measures += _of_large(growth)
+            if name in _BESIDE_PEERS:
+                measured.append(_BESIDE_PEERS[name](workshop, peers, plan))
             elif name == "indexing":
-                measures.append(speed.indexing(workshop, plan))
+                measured.append(measures.indexing(workshop, plan))
             else:
-                measures.append(getattr(speed, name)(workshop, peers, plan))
+                growth = list(measures.large(workshop, plan))
+                measured += _of_large(growth)
     return {
         "machine": told,
         "plan": asdict(plan) | {"sizes": list(plan.sizes)},
-        "measures": [asdict(measure) | {"met": measure.met} for measure in measures],
+        "measures": [asdict(measure) | {"met": measure.met} for measure in measured],
         "growth": growth,
         "peers": {peer.peer.name: peer.versions for peer in peers},
         "skipped": skipped,

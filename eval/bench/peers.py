@@ -19,7 +19,7 @@ from typing import Any, Self
 
 from corpus.cores import cores
 from embeddings.exports import user_cache
-from eval.timing import printed_after, run
+from eval.bench.timing import printed_after, run
 from qa.settings import model_pair
 
 __all__ = ["PEERS", "Installed", "Peer", "PeerPassage", "Service", "install"]

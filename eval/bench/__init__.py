@@ -1,0 +1,1 @@
+"""The bench: how fast Citespan is, beside what it stands on and the alternatives."""
