@@ -2,9 +2,11 @@
 
 Readers open a `Snapshot` (store), the one writer a `Writer`; both are this
 database with what they may do to it. Vectors are kept by the hash of what was
-embedded, so that the same text is embedded once.
+embedded, so that the same text is embedded once. A document has a checksum of
+all that is kept of it, which only `doctor` looks at.
 """
 
+import hashlib
 import json
 import os
 import shlex
@@ -12,6 +14,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
@@ -39,6 +42,7 @@ __all__ = [
     "batches",
     "connect",
     "create",
+    "document_checksum",
     "parse_recipe",
     "trouble",
 ]
@@ -48,7 +52,7 @@ _T = TypeVar("_T")
 
 DATABASE = "index.sqlite"
 GENERATIONS = "generations"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE roots (path TEXT PRIMARY KEY) WITHOUT ROWID;
@@ -60,7 +64,8 @@ CREATE TABLE files (
 CREATE TABLE documents (
     id TEXT PRIMARY KEY, source TEXT NOT NULL, row INTEGER, title TEXT NOT NULL,
     text TEXT NOT NULL, sha256 TEXT NOT NULL, loader TEXT NOT NULL, encoding TEXT, date TEXT,
-    page_starts TEXT NOT NULL, line_anchors TEXT NOT NULL, indexed_at REAL NOT NULL
+    page_starts TEXT NOT NULL, line_anchors TEXT NOT NULL, indexed_at REAL NOT NULL,
+    checksum BLOB
 );
 CREATE INDEX documents_by_source ON documents (source);
 CREATE TABLE passages (
@@ -293,6 +298,12 @@ class Database:
             f"document {id_} is named in the index but not in it; {_START_AGAIN}"
         )
 
+    def checksum(self, id_: str) -> bytes:
+        """The checksum of the document as it is kept now."""
+        ((*row, _),) = self.rows("SELECT * FROM documents WHERE id = ?", [id_])
+        passages = self.rows("SELECT * FROM passages WHERE document = ? ORDER BY id", [id_])
+        return document_checksum(row, passages)
+
     def count(self) -> tuple[int, int]:
         """How many documents and passages there are."""
         (counts,) = self.rows(
@@ -331,6 +342,17 @@ class Database:
     def rows_in(self, sql: str, values: Sequence[object]) -> list[tuple]:  # type: ignore[type-arg]
         """All rows of a query that ends in IN, for these values."""
         return self.rows(f"{sql} ({','.join('?' * len(values))})", values)
+
+
+def document_checksum(row: Sequence[object], passages: Iterable[Sequence[object]]) -> bytes:
+    """Of a document's row, without the checksum, and of its passages' rows in order of id."""
+    digest = hashlib.blake2b(digest_size=16)
+    for value in chain(row, *passages):
+        # Piece by piece, since a text may be large; with its kind and length, none is another.
+        said = value if isinstance(value, bytes) else str(value).encode()
+        digest.update(f"{type(value).__name__} {len(said)} ".encode())
+        digest.update(said)
+    return digest.digest()
 
 
 def parse_recipe(stored: str) -> Recipe:

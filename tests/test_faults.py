@@ -494,7 +494,9 @@ def contents(folder: Path) -> Any:
     with Snapshot.open(folder) as snapshot:
         return sorted(
             snapshot.rows(
-                'SELECT d.source, d.text, d.sha256, p.start, p."end", v.vector FROM documents d'
+                "SELECT d.source, d.row, d.title, d.text, d.sha256, d.loader, coalesce(d.encoding,"
+                " ''), coalesce(d.date, ''), d.page_starts, d.line_anchors,"
+                ' p.start, p."end", v.vector FROM documents d'
                 " JOIN passages p ON p.document = d.id JOIN vectors v ON v.hash = p.vector"
             )
         )
@@ -506,7 +508,6 @@ def healthy(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     source = ModelSource("toy", tmp_path)
     monkeypatch.setattr(doctor, "model_pair", lambda _: ModelPair(source, source))
     monkeypatch.setattr(doctor, "identify", lambda _: TOY)
-    monkeypatch.setattr(doctor, "open_encoder", lambda *_, **__: ToyEncoder(None))
     shutil.copytree(world.start, tmp_path / "healthy")
     world.finish(tmp_path / "healthy")
     return tmp_path / "healthy"
