@@ -82,12 +82,11 @@ def unreadable(folder: Path) -> str | None:
             database.recipe  # noqa: B018 - whether it is there and can be read
             database.columns  # noqa: B018
             database.roots(), database.exclusions(), database.files()
-            int(database.meta("generation"))
-            ((largest,),) = database.rows("SELECT coalesce(max(id), 0) FROM passages")
-            if (following := int(database.meta("next_passage"))) <= largest:
+            int(database.meta("generation")), int(database.meta("next_passage"))
+            if database.seal() != database.meta("seal"):
                 return (
-                    f"{folder / DATABASE} would number the next passage {following:,}, and has"
-                    f" {largest:,} already"
+                    f"{folder / DATABASE} does not say of its models, roots and exclusions what was"
+                    " written"
                 )
     except DamagedIndexError as error:
         return str(error).partition(";")[0]

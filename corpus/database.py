@@ -3,7 +3,8 @@
 Readers open a `Snapshot` (store), the one writer a `Writer`; both are this
 database with what they may do to it. Vectors are kept by the hash of what was
 embedded, so that the same text is embedded once. A document has a checksum of
-all that is kept of it, which only `doctor` looks at.
+all that is kept of it, and what is noted beside documents a seal; only `doctor`
+looks at them.
 """
 
 import hashlib
@@ -40,9 +41,9 @@ __all__ = [
     "IndexedFile",
     "VectorHash",
     "batches",
+    "checksum_of",
     "connect",
     "create",
-    "document_checksum",
     "parse_recipe",
     "trouble",
 ]
@@ -302,7 +303,17 @@ class Database:
         """The checksum of the document as it is kept now."""
         ((*row, _),) = self.rows("SELECT * FROM documents WHERE id = ?", [id_])
         passages = self.rows("SELECT * FROM passages WHERE document = ? ORDER BY id", [id_])
-        return document_checksum(row, passages)
+        return checksum_of([row, *passages])
+
+    def seal(self) -> str:
+        """The checksum of what is noted beside documents, but for files, as it is kept now."""
+        return checksum_of(
+            self.rows(
+                "SELECT 'meta', key, value FROM meta WHERE key != 'seal' UNION ALL"
+                " SELECT 'root', path, '' FROM roots UNION ALL"
+                " SELECT 'exclusion', path, '' FROM exclusions ORDER BY 1, 2"
+            )
+        ).hex()
 
     def count(self) -> tuple[int, int]:
         """How many documents and passages there are."""
@@ -344,10 +355,10 @@ class Database:
         return self.rows(f"{sql} ({','.join('?' * len(values))})", values)
 
 
-def document_checksum(row: Sequence[object], passages: Iterable[Sequence[object]]) -> bytes:
-    """Of a document's row, without the checksum, and of its passages' rows in order of id."""
+def checksum_of(rows: Iterable[Sequence[object]]) -> bytes:
+    """Of all the values of these rows, in their order."""
     digest = hashlib.blake2b(digest_size=16)
-    for value in chain(row, *passages):
+    for value in chain.from_iterable(rows):
         # Piece by piece, since a text may be large; with its kind and length, none is another.
         said = value if isinstance(value, bytes) else str(value).encode()
         digest.update(f"{type(value).__name__} {len(said)} ".encode())
@@ -442,6 +453,9 @@ def create(
     try:
         with closing(_open(partial.absolute().as_uri())) as connection:
             _fill(connection, recipe, fill)
+            connection.execute(
+                "INSERT INTO meta VALUES ('seal', ?)", [Database(folder, connection).seal()]
+            )
     except sqlite3.DatabaseError as error:
         raise trouble(folder, error, writing=True) from error
     generations.publish(folder / GENERATIONS / f"{0:08}", lambda _: None)

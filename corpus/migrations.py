@@ -26,6 +26,7 @@ def _add_checksums(database: Database) -> None:
         database.connection.execute(
             "UPDATE documents SET checksum = ? WHERE id = ?", [checksum, id_]
         )
+    database.connection.execute("INSERT INTO meta VALUES ('seal', ?)", [database.seal()])
 
 
 _STEPS: dict[int, _Step] = {

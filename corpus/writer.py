@@ -27,9 +27,9 @@ from corpus.database import (
     IndexedFile,
     VectorHash,
     batches,
+    checksum_of,
     connect,
     create,
-    document_checksum,
     trouble,
 )
 from corpus.errors import IndexStateError, LockedIndexError, NoIndexError
@@ -193,7 +193,7 @@ class Writer(Database):
             for n, ((start, end), vector) in enumerate(passages)
         ]
         self._next_passage += len(kept)
-        row.append(document_checksum(row, kept))
+        row.append(checksum_of([row, *kept]))
         with self._writing():
             self.connection.execute(
                 f"INSERT INTO staged_documents VALUES ({','.join('?' * len(row))})", row
@@ -314,6 +314,9 @@ class Writer(Database):
             with self._writing():
                 self.connection.execute("BEGIN IMMEDIATE")
                 yield self.connection
+                self.connection.execute(
+                    "UPDATE meta SET value = ?1 WHERE key = 'seal' AND value != ?1", [self.seal()]
+                )
                 self.connection.execute("COMMIT")
         finally:
             if self.connection.in_transaction:

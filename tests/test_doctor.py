@@ -378,9 +378,16 @@ UNREADABLE: dict[str, Callable[[Path], Any]] = {
     "truncated": lambda d: cut(d, d.stat().st_size // 2 // 4096 * 4096),
     "truncated within a page": lambda d: cut(d, d.stat().st_size // 2 + 77),
     "cut by a few bytes": lambda d: cut(d, d.stat().st_size - 3),
-    "a next passage that is there": lambda d: sql(
+    "another next passage": lambda d: sql(
         d.parent, "UPDATE meta SET value = '9' WHERE key = 'next_passage'"
     ),
+    "an exclusion that nobody made": lambda d: sql(
+        d.parent, "INSERT INTO exclusions VALUES ('/nowhere')"
+    ),
+    "a calibration that nobody fitted": lambda d: sql(
+        d.parent, "INSERT INTO meta VALUES ('calibration', '{}')"
+    ),
+    "no seal": lambda d: sql(d.parent, "DELETE FROM meta WHERE key = 'seal'"),
     "no columns": lambda d: sql(d.parent, "DELETE FROM meta WHERE key = 'columns'"),
     "columns of nonsense": lambda d: sql(
         d.parent, "UPDATE meta SET value = '[' WHERE key = 'columns'"

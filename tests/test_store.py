@@ -379,6 +379,7 @@ def test_another_schema_is_refused(toy_index: Indexer, docs: Path, tmp_path: Pat
 
 SCHEMA_2 = """
 ALTER TABLE documents DROP COLUMN checksum;
+DELETE FROM meta WHERE key = 'seal';
 PRAGMA user_version = 2;
 """
 SCHEMA_1 = f"""
@@ -441,6 +442,7 @@ def test_documents_of_the_second_schema_get_checksums(
         assert all(len(checksum) == 16 for checksum in found.values())
         assert [*contradictions(writer).values()] == ["has a document that cannot be read"]
         assert writer.generation == 1
+        assert writer.meta("seal") == writer.seal()
     assert toy_index().unchanged == len(expected)
 
 
