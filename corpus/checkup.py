@@ -85,8 +85,8 @@ def unreadable(folder: Path) -> str | None:
             int(database.meta("generation")), int(database.meta("next_passage"))
             if database.seal() != database.meta("seal"):
                 return (
-                    f"{folder / DATABASE} does not say of its models, roots and exclusions what was"
-                    " written"
+                    f"what {folder / DATABASE} notes of models, roots and exclusions is not what"
+                    " was written there, and can only be taken as it stands"
                 )
     except DamagedIndexError as error:
         return str(error).partition(";")[0]
