@@ -161,6 +161,7 @@ def judge(calls: Sequence[Call], index: Path) -> Verdict:
       else of the index gets one, and before a transaction ends.
     - The transaction that names a generation ends when the generation's folder has its name on
       the disk; and it is on the disk itself before anything of the generation before is removed.
+    - A database takes another's place when the backup of that is on the disk.
     - A page goes from the log into the database when the log is on the disk, and the log is
       cut short or removed when the database is.
     """
@@ -194,7 +195,8 @@ class _Law:
                 self._statement(call.said)
             return
         paths = [path for path in call.paths if path == self._index or self._index in path.parents]
-        if not paths:
+        if not paths or any(part.startswith(".salvage-") for part in paths[0].parts):
+            # The copy that a salvage reads is thrown away.
             return
         for names, hear in (
             (WRITES | COPIES, self._write),
@@ -279,7 +281,12 @@ class _Law:
     def _rename(self, call: Call, old: Path) -> None:
         new = call.paths[1]
         self.due_names(f"the next rename, of {self._short(old)}")
-        for path in self._disk.under(old):
+        needed = self._disk.under(old)
+        if new == self._index / "index.sqlite":
+            self._current = "00000000"
+            # What it replaces is kept, or there was none.
+            needed += [path for path in self._disk.changed if ".backup-" in path.name]
+        for path in needed:
             if self._disk.loose(path):
                 self._say(f"{self._short(path)} is not flushed before {self._short(new)} is named")
         self._disk.move(old, new)
@@ -290,8 +297,6 @@ class _Law:
             self._due.append(new.parent)
         if new.parent == self._index / "generations":
             self.published.append(new.name)
-        if new == self._index / "index.sqlite":
-            self._current = "00000000"
 
     def _say(self, what: str) -> None:
         if what not in self.broken:
@@ -312,6 +317,10 @@ def _no_flush_of(kind: Callable[[Path], bool]) -> Callable[[Path], None]:
     from corpus.durable import flush
 
     return lambda path: None if kind(path) else flush(path)
+
+
+def _no_backup_is_flushed() -> AbstractContextManager[Any]:
+    return mock.patch("corpus.checkup.flush", _no_flush)
 
 
 def _nothing_is_flushed() -> AbstractContextManager[Any]:
@@ -400,6 +409,7 @@ FAULTS: dict[str, tuple[Callable[[], AbstractContextManager[Any]], str]] = {
     "nothing is flushed": (_nothing_is_flushed, "is not flushed before generations/0"),
     "no file is flushed": (_no_file_is_flushed, "vectors.faiss is not flushed before"),
     "no name is flushed": (_no_name_is_flushed, "generations is not flushed between a rename"),
+    "no backup is flushed": (_no_backup_is_flushed, "is not flushed before index.sqlite is named"),
     "a file is written after its flush": (
         _a_file_is_written_after_its_flush, "manifest.json is not flushed before",
     ),
@@ -411,10 +421,11 @@ FAULTS: dict[str, tuple[Callable[[], AbstractContextManager[Any]], str]] = {
 
 
 def _keep(folder: Path, encoder: Any) -> None:
-    """An index from its making on: documents come, change, go, and are taken out."""
+    """An index from its making on: documents come, change, go, and are taken out; a salvage."""
     from conftest import TOY_RECIPE
 
     from corpus import writer as writers
+    from corpus.checkup import salvage
     from corpus.writer import Writer
     from embeddings.follow import remove, update
 
@@ -438,6 +449,7 @@ def _keep(folder: Path, encoder: Any) -> None:
             (docs / "2.txt").unlink(missing_ok=True)
         with Writer.open_existing(folder / "index") as writer:
             remove(writer, ["3.txt"])
+        salvage(folder / "index")
     os.close(statements)
 
 
