@@ -5,7 +5,7 @@ import shutil
 import sqlite3
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict
 from itertools import count
@@ -14,7 +14,6 @@ from pathlib import Path
 from corpus.database import (
     DATABASE,
     Database,
-    VectorHash,
     connect,
     create,
     parse_recipe,
@@ -84,6 +83,11 @@ def unreadable(folder: Path) -> str | None:
             database.columns  # noqa: B018
             database.roots(), database.exclusions(), database.files()
             int(database.meta("generation")), int(database.meta("next_passage"))
+            if database.seal() != database.meta("seal"):
+                return (
+                    f"what {folder / DATABASE} notes of models, roots and exclusions is not what"
+                    " was written there, and can only be taken as it stands"
+                )
     except DamagedIndexError as error:
         return str(error).partition(";")[0]
     except (ValueError, TypeError, KeyError) as error:
@@ -91,53 +95,33 @@ def unreadable(folder: Path) -> str | None:
     return None
 
 
-def contradictions(
-    database: Database, hash_of: Callable[[str], VectorHash] | None = None
-) -> dict[Path | None, str]:
+def contradictions(database: Database) -> dict[Path | None, str]:
     """Files of which the database does not say one consistent thing, with what is wrong.
 
     Under None what no file is to blame for: passages of no document. While there are such,
     nothing else is looked for.
-
-    Args:
-        database: the truth.
-        hash_of: under what the vector of a passage's text is kept: as good as a checksum of the
-            text, so that the change of a single letter is seen. None: do not compare.
     """
     ((orphans,),) = database.rows(
         "SELECT count(*) FROM passages WHERE document NOT IN (SELECT id FROM documents)"
     )
     if orphans:
         return {None: f"{orphans} passages belong to no document"}
-    return dict(_contradictions(database, hash_of))
+    found: dict[Path | None, str] = {}
+    for source, what in _contradictions(database):
+        found.setdefault(source, what)
+    return found
 
 
-def _contradictions(
-    database: Database, hash_of: Callable[[str], VectorHash] | None
-) -> Iterator[tuple[Path, str]]:
+def _contradictions(database: Database) -> Iterator[tuple[Path, str]]:
     for what, sql in _WRONG.items():
         for (source,) in database.rows(sql):
             yield Path(source), what
-    # In Python and not in SQL, whose length() stops at a NUL character.
-    extents = database.rows(
-        'SELECT d.id, d.source, min(p.start), max(p."end"), min(p."end" - p.start)'
-        " FROM documents d JOIN passages p ON p.document = d.id GROUP BY d.id"
-    )
-    for id_, source, start, end, shortest in extents:
+    for id_, source, checksum in database.rows("SELECT id, source, checksum FROM documents"):
         try:
-            text = database.document(id_).text
-        except (DamagedIndexError, ValueError, TypeError):
+            if database.checksum(id_) != checksum:
+                yield Path(source), "has a document that is not as it was indexed"
+        except DamagedIndexError:
             yield Path(source), "has a document that cannot be read"
-            continue
-        if start < 0 or end > len(text) or shortest <= 0:
-            yield Path(source), "has passages that reach out of its text"
-        elif hash_of and any(
-            hash_of(text[low:high]) != vector
-            for low, high, vector in database.rows(
-                'SELECT start, "end", vector FROM passages WHERE document = ?', [id_]
-            )
-        ):
-            yield Path(source), "has a text that is not what was indexed"
 
 
 def backup(folder: Path) -> Path:

@@ -2,9 +2,12 @@
 
 Readers open a `Snapshot` (store), the one writer a `Writer`; both are this
 database with what they may do to it. Vectors are kept by the hash of what was
-embedded, so that the same text is embedded once.
+embedded, so that the same text is embedded once. A document has a checksum of
+all that is kept of it, and what is noted beside documents a seal; only `doctor`
+looks at them.
 """
 
+import hashlib
 import json
 import os
 import shlex
@@ -12,6 +15,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
@@ -37,6 +41,7 @@ __all__ = [
     "IndexedFile",
     "VectorHash",
     "batches",
+    "checksum_of",
     "connect",
     "create",
     "parse_recipe",
@@ -48,7 +53,7 @@ _T = TypeVar("_T")
 
 DATABASE = "index.sqlite"
 GENERATIONS = "generations"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE roots (path TEXT PRIMARY KEY) WITHOUT ROWID;
@@ -60,7 +65,8 @@ CREATE TABLE files (
 CREATE TABLE documents (
     id TEXT PRIMARY KEY, source TEXT NOT NULL, row INTEGER, title TEXT NOT NULL,
     text TEXT NOT NULL, sha256 TEXT NOT NULL, loader TEXT NOT NULL, encoding TEXT, date TEXT,
-    page_starts TEXT NOT NULL, line_anchors TEXT NOT NULL, indexed_at REAL NOT NULL
+    page_starts TEXT NOT NULL, line_anchors TEXT NOT NULL, indexed_at REAL NOT NULL,
+    checksum BLOB
 );
 CREATE INDEX documents_by_source ON documents (source);
 CREATE TABLE passages (
@@ -293,6 +299,22 @@ class Database:
             f"document {id_} is named in the index but not in it; {_START_AGAIN}"
         )
 
+    def checksum(self, id_: str) -> bytes:
+        """The checksum of the document as it is kept now."""
+        ((*row, _),) = self.rows("SELECT * FROM documents WHERE id = ?", [id_])
+        passages = self.rows("SELECT * FROM passages WHERE document = ? ORDER BY id", [id_])
+        return checksum_of([row, *passages])
+
+    def seal(self) -> str:
+        """The checksum of what is noted beside documents, but for files, as it is kept now."""
+        return checksum_of(
+            self.rows(
+                "SELECT 'meta', key, value FROM meta WHERE key != 'seal' UNION ALL"
+                " SELECT 'root', path, '' FROM roots UNION ALL"
+                " SELECT 'exclusion', path, '' FROM exclusions ORDER BY 1, 2"
+            )
+        ).hex()
+
     def count(self) -> tuple[int, int]:
         """How many documents and passages there are."""
         (counts,) = self.rows(
@@ -331,6 +353,17 @@ class Database:
     def rows_in(self, sql: str, values: Sequence[object]) -> list[tuple]:  # type: ignore[type-arg]
         """All rows of a query that ends in IN, for these values."""
         return self.rows(f"{sql} ({','.join('?' * len(values))})", values)
+
+
+def checksum_of(rows: Iterable[Sequence[object]]) -> bytes:
+    """Of all the values of these rows, in their order."""
+    digest = hashlib.blake2b(digest_size=16)
+    for value in chain.from_iterable(rows):
+        # Piece by piece, since a text may be large; with its kind and length, none is another.
+        said = value if isinstance(value, bytes) else str(value).encode()
+        digest.update(f"{type(value).__name__} {len(said)} ".encode())
+        digest.update(said)
+    return digest.digest()
 
 
 def parse_recipe(stored: str) -> Recipe:
@@ -420,6 +453,9 @@ def create(
     try:
         with closing(_open(partial.absolute().as_uri())) as connection:
             _fill(connection, recipe, fill)
+            connection.execute(
+                "INSERT INTO meta VALUES ('seal', ?)", [Database(folder, connection).seal()]
+            )
     except sqlite3.DatabaseError as error:
         raise trouble(folder, error, writing=True) from error
     generations.publish(folder / GENERATIONS / f"{0:08}", lambda _: None)

@@ -1,19 +1,35 @@
 """Databases of earlier versions, brought up to date where they lie.
 
-A step is a list of statements, and holds whole or not at all. Whatever an
-earlier version did not know is left to the run that follows: the derived
-indexes are built again, and files are read again, whose vectors are kept.
+A step is a list of statements, and of what no statement can say, and holds
+whole or not at all. Whatever an earlier version did not know is left to the run
+that follows: the derived indexes are built again, and files are read again,
+whose vectors are kept.
 """
 
 import sqlite3
+from collections.abc import Callable, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
-from corpus.database import DATABASE, SCHEMA_VERSION, trouble
+from corpus.database import DATABASE, SCHEMA_VERSION, Database, trouble
 
 __all__ = ["migrate"]
 
-_STEPS = {
+_Step: TypeAlias = Sequence[str | Callable[[Database], None]]
+
+
+def _add_checksums(database: Database) -> None:
+    for (id_,) in database.rows("SELECT id FROM documents"):
+        checksum = database.checksum(id_)
+        database.connection.execute(
+            "UPDATE documents SET checksum = ? WHERE id = ?", [checksum, id_]
+        )
+    database.connection.execute("INSERT INTO meta VALUES ('seal', ?)", [database.seal()])
+
+
+_STEPS: dict[int, _Step] = {
     1: (
         "CREATE TABLE exclusions (path TEXT PRIMARY KEY) WITHOUT ROWID",
         "ALTER TABLE files ADD COLUMN note TEXT",
@@ -31,6 +47,7 @@ _STEPS = {
         # Dates and lines are known once a file is read again, which it is without a hash.
         "UPDATE files SET sha256 = ''",
     ),
+    2: ("ALTER TABLE documents ADD COLUMN checksum BLOB", _add_checksums),
 }
 """How a database of each schema becomes one of the next."""
 
@@ -44,19 +61,24 @@ def migrate(folder: Path) -> None:
     uri = (folder / DATABASE).absolute().as_uri()
     try:
         with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as connection:
-            while _step(connection):
+            # A text that has become illegible is left for `doctor` to find.
+            connection.text_factory = partial(str, encoding="utf-8", errors="replace")
+            while _step(Database(folder, connection)):
                 pass
     except sqlite3.DatabaseError as error:
         raise trouble(folder, error, writing=True) from error
 
 
-def _step(connection: sqlite3.Connection) -> bool:
+def _step(database: Database) -> bool:
     """Bring it to the next version; whether there was one."""
-    ((version,),) = connection.execute("PRAGMA user_version").fetchall()
+    ((version,),) = database.rows("PRAGMA user_version")
     if version not in _STEPS or version >= SCHEMA_VERSION:
         return False
-    connection.execute("BEGIN IMMEDIATE")
+    database.connection.execute("BEGIN IMMEDIATE")
     for statement in (*_STEPS[version], f"PRAGMA user_version = {version + 1}"):
-        connection.execute(statement)
-    connection.execute("COMMIT")
+        if isinstance(statement, str):
+            database.connection.execute(statement)
+        else:
+            statement(database)
+    database.connection.execute("COMMIT")
     return True

@@ -27,6 +27,7 @@ from corpus.database import (
     IndexedFile,
     VectorHash,
     batches,
+    checksum_of,
     connect,
     create,
     trouble,
@@ -173,7 +174,7 @@ class Writer(Database):
 
     def stage(self, document: Document, passages: Sequence[tuple[Extent, VectorHash]]) -> None:
         """Plan that the document, with these passages, enters the index."""
-        row = [
+        row: list[object] = [
             document.id,
             str(document.source),
             document.row,
@@ -187,16 +188,17 @@ class Writer(Database):
             json.dumps(document.line_anchors),
             time.time(),
         ]
+        kept = [
+            (self._next_passage + n, document.id, start, end, vector)
+            for n, ((start, end), vector) in enumerate(passages)
+        ]
+        self._next_passage += len(kept)
+        row.append(checksum_of([row, *kept]))
         with self._writing():
             self.connection.execute(
                 f"INSERT INTO staged_documents VALUES ({','.join('?' * len(row))})", row
             )
-            for (start, end), vector in passages:
-                self.connection.execute(
-                    "INSERT INTO staged_passages VALUES (?, ?, ?, ?, ?)",
-                    [self._next_passage, document.id, start, end, vector],
-                )
-                self._next_passage += 1
+            self.connection.executemany("INSERT INTO staged_passages VALUES (?, ?, ?, ?, ?)", kept)
 
     def staged_passages(self) -> int:
         """How many passages will enter the index."""
@@ -312,6 +314,9 @@ class Writer(Database):
             with self._writing():
                 self.connection.execute("BEGIN IMMEDIATE")
                 yield self.connection
+                self.connection.execute(
+                    "UPDATE meta SET value = ?1 WHERE key = 'seal' AND value != ?1", [self.seal()]
+                )
                 self.connection.execute("COMMIT")
         finally:
             if self.connection.in_transaction:

@@ -6,16 +6,13 @@ asked to, and after a backup.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from corpus.checkup import backup, contradictions, salvage, unreadable
-from corpus.database import VectorHash
 from corpus.errors import CitespanError, DamagedIndexError
 from corpus.writer import FileNotes, Writer, locked
 from embeddings.build import altered, damage
-from embeddings.encoder import open_encoder, vector_hash
 from embeddings.exports import identify
 from embeddings.follow import publish
 from qa.settings import model_pair
@@ -88,23 +85,11 @@ def _not_repaired(broken: str) -> Finding:
 
 def _wrong(writer: Writer) -> dict[Path | None, str]:
     """Files of which the truth contradicts itself, or its own checksums; with what is wrong."""
-    wrong = contradictions(writer, _hash_of(writer))
+    wrong = contradictions(writer)
     if wrong or damage(writer):
         return wrong
     what = "has a vector that is not the one in the index"
     return dict.fromkeys(writer.sources(altered(writer)), what)
-
-
-def _hash_of(writer: Writer) -> Callable[[str], VectorHash] | None:
-    """What passages' texts are known by; None where the model that says so is not here."""
-    recipe = writer.recipe
-    try:
-        source = model_pair(recipe.models).encoder
-        if identify(source).sha256 != recipe.encoder.sha256:
-            return None
-        return partial(vector_hash, open_encoder(source, fallback=writer.folder))
-    except CitespanError:
-        return None
 
 
 def _truth(writer: Writer, wrong: Mapping[Path | None, str]) -> Iterator[Finding]:

@@ -105,6 +105,20 @@ def points(events: Sequence[str], n: int, seed: int) -> list[tuple[int, float]]:
     return chosen
 
 
+def toy_encoder() -> Any:
+    """The tests' toy encoder with the bundled tokenizer."""
+    from conftest import ToyEncoder
+    from tokenizers import Tokenizer
+
+    from qa.settings import model_pair
+
+    folder = model_pair("bundled").encoder.folder
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return ToyEncoder(tokenizer)
+
+
 class _Work:
     """What the forks do."""
 
@@ -112,18 +126,11 @@ class _Work:
         # What the work imports as it goes is imported here, once for all of them.
         import faiss  # noqa: F401
         import tantivy  # noqa: F401
-        from conftest import ToyEncoder
-        from tokenizers import Tokenizer
 
         from corpus.sandbox import Sandbox
         from embeddings import follow
-        from qa.settings import model_pair
 
-        folder = model_pair("bundled").encoder.folder
-        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
-        self._encoder = ToyEncoder(tokenizer)
+        self._encoder = toy_encoder()
         follow.Sandbox = partial(Sandbox, workers=1)  # type: ignore[misc,assignment]
         follow._EMBED_BATCH = 8
 

@@ -59,7 +59,6 @@ def index(healthy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     source = ModelSource("toy", tmp_path)
     monkeypatch.setattr(doctor, "model_pair", lambda _: ModelPair(source, source))
     monkeypatch.setattr(doctor, "identify", lambda _: TOY)
-    monkeypatch.setattr(doctor, "open_encoder", lambda *_, **__: ToyEncoder(None))
     shutil.copytree(healthy, tmp_path / "index")
     return tmp_path / "index"
 
@@ -292,6 +291,27 @@ CONTRADICTIONS = {
     "pages that are no JSON": [
         "UPDATE documents SET page_starts = '[1' WHERE source LIKE '%pear.txt'"
     ],
+    "a passage that starts one letter later": [
+        f"UPDATE passages SET start = start + 1 WHERE document = {PEAR} AND start > 0"
+    ],
+    "passages that have each other's numbers": [
+        f"UPDATE passages SET id = -id WHERE document = {PEAR}",
+        f"UPDATE passages SET id = id - (SELECT min(id) + max(id) FROM passages"
+        f" WHERE document = {PEAR}) WHERE document = {PEAR}",
+    ],
+    "no checksum": ["UPDATE documents SET checksum = NULL WHERE source LIKE '%pear.txt'"],
+    **{
+        f"another {column}": [f"UPDATE documents SET {column} = {value} WHERE id = {PEAR}"]
+        for column, value in {
+            "title": "'peas'",
+            "date": "'2026-01-01'",
+            "row": "1",
+            "encoding": "'utf-9'",
+            "page_starts": "'[0, 7]'",
+            "line_anchors": "'[[0, 2]]'",
+            "indexed_at": "indexed_at + 1",
+        }.items()
+    },
 }
 
 
@@ -358,6 +378,16 @@ UNREADABLE: dict[str, Callable[[Path], Any]] = {
     "truncated": lambda d: cut(d, d.stat().st_size // 2 // 4096 * 4096),
     "truncated within a page": lambda d: cut(d, d.stat().st_size // 2 + 77),
     "cut by a few bytes": lambda d: cut(d, d.stat().st_size - 3),
+    "another next passage": lambda d: sql(
+        d.parent, "UPDATE meta SET value = '9' WHERE key = 'next_passage'"
+    ),
+    "an exclusion that nobody made": lambda d: sql(
+        d.parent, "INSERT INTO exclusions VALUES ('/nowhere')"
+    ),
+    "a calibration that nobody fitted": lambda d: sql(
+        d.parent, "INSERT INTO meta VALUES ('calibration', '{}')"
+    ),
+    "no seal": lambda d: sql(d.parent, "DELETE FROM meta WHERE key = 'seal'"),
     "no columns": lambda d: sql(d.parent, "DELETE FROM meta WHERE key = 'columns'"),
     "columns of nonsense": lambda d: sql(
         d.parent, "UPDATE meta SET value = '[' WHERE key = 'columns'"

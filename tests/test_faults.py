@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import traced
 from conftest import TOY, TOY_RECIPE, ToyEncoder, on_disk
 from faults import Indexer, Job, points
 
@@ -272,6 +273,35 @@ def test_names_are_given_to_what_is_on_the_disk(
     ]  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def traced_calls(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[traced.Call], Path]:
+    """What the kernel was asked for while indexes were kept, and where they lie."""
+    if reason := traced.why_not():
+        pytest.skip(reason)
+    folder = tmp_path_factory.mktemp("traced")
+    return traced.trace(folder), folder / "indexes"
+
+
+def test_of_all_that_is_asked_of_the_kernel_nothing_comes_too_early(
+    traced_calls: tuple[list[traced.Call], Path],
+) -> None:
+    """Of SQLite, FAISS and tantivy too, as strace sees it: the law is told at `traced.judge`."""
+    calls, folder = traced_calls
+    verdict = traced.judge(calls, folder / "sound" / "index")
+    assert verdict.broken == []
+    assert verdict.published == ["00000000", "00000001", "00000002", "00000003", "00000000"]
+    assert verdict.committed == ["00000001", "00000002", "00000003"]
+
+
+@pytest.mark.parametrize("fault", traced.FAULTS)
+def test_what_comes_too_early_is_seen(
+    traced_calls: tuple[list[traced.Call], Path], fault: str
+) -> None:
+    calls, folder = traced_calls
+    broken = traced.judge(calls, folder / fault / "index").broken
+    assert any(traced.FAULTS[fault][1] in said for said in broken), broken
+
+
 # A full disk, and one that cannot be written to.
 
 
@@ -464,7 +494,9 @@ def contents(folder: Path) -> Any:
     with Snapshot.open(folder) as snapshot:
         return sorted(
             snapshot.rows(
-                'SELECT d.source, d.text, d.sha256, p.start, p."end", v.vector FROM documents d'
+                "SELECT d.source, d.row, d.title, d.text, d.sha256, d.loader, coalesce(d.encoding,"
+                " ''), coalesce(d.date, ''), d.page_starts, d.line_anchors,"
+                ' p.start, p."end", v.vector FROM documents d'
                 " JOIN passages p ON p.document = d.id JOIN vectors v ON v.hash = p.vector"
             )
         )
@@ -476,7 +508,6 @@ def healthy(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     source = ModelSource("toy", tmp_path)
     monkeypatch.setattr(doctor, "model_pair", lambda _: ModelPair(source, source))
     monkeypatch.setattr(doctor, "identify", lambda _: TOY)
-    monkeypatch.setattr(doctor, "open_encoder", lambda *_, **__: ToyEncoder(None))
     shutil.copytree(world.start, tmp_path / "healthy")
     world.finish(tmp_path / "healthy")
     return tmp_path / "healthy"

@@ -176,7 +176,9 @@ def test_huge_documents_cost_themselves_alone(folder: Path) -> None:
         ("bomb.docx", "^unpacks to 5,000 MB", lambda p: hostile.docx_bomb(p, 5_000)),
         ("swollen.docx", INDEXED, lambda p: hostile.docx_swollen(p, 20)),
         ("ten thousand.pdf", INDEXED, data(hostile.pdf_of_pages(10_000))),
-        ("draws itself.pdf", "took more than 60 s", data(hostile.pdf_that_draws_itself(2))),
+        # PDFium ends its process where it gets no more memory.
+        ("draws itself.pdf", "took more than 60 s|ended the process",
+         data(hostile.pdf_that_draws_itself(2))),
         ("pages.pdf", "took more than|turns into more than|needs more memory",
          data(hostile.pdf_of_pages(10_000, b"swollen " * 20_000))),
     ]  # fmt: skip

@@ -170,13 +170,21 @@ def test_models_are_exported_and_trained_offline(
     tmp_path: Path,
     base: Path,  # noqa: F811
 ) -> None:
+    from sentence_transformers import SentenceTransformer
+
     train, dev = squad(tmp_path / "train.json", seed=1), squad(tmp_path / "dev.json", seed=2)
     guarded.environment["CITESPAN_CACHE"] = str(tmp_path / "cache")
     assert guarded("ask", QUESTION, "--sample").startswith("58")
+    pooled = tmp_path / "pooled"
+    SentenceTransformer(str(base)).save(str(pooled))
     sets = ("--train", train, "--validation", dev, "--json")
-    guarded("train", "reader", *sets, "--base", base, "--out", tmp_path / "reader")
-    encoder = model_pair("bundled").encoder.folder
-    guarded("train", "encoder", *sets, "--base", encoder, "--out", tmp_path / "encoder")
+    for role, start in (("reader", base), ("encoder", pooled)):
+        guarded("train", role, *sets, "--base", start, "--out", tmp_path / "pair" / role)
+    (tmp_path / "a.txt").write_text("The door was red. The boat was green.", encoding="utf-8")
+    guarded("index", "a.txt", "--models", "pair", cwd=tmp_path)
+    asked = ("ask", "What colour was the boat?", "--min-confidence", "0", "--json")
+    answer = json.loads(guarded(*asked, cwd=tmp_path))["answers"][0]
+    assert answer["text"] in "The door was red. The boat was green."
     assert guarded.offline_at_import() == {"1"}
 
 
@@ -270,6 +278,13 @@ def test_a_foreign_index_runs_nothing(guarded: Guarded, sample_index: Path, tmp_
     assert "index.sqlite" in done.stdout
     assert not mark.exists()
     assert guarded.heard() == ""
+
+
+@pytest.mark.long
+def test_speed_is_measured_offline(guarded: Guarded, tmp_path: Path) -> None:
+    guarded.environment["CITESPAN_CACHE"] = str(tmp_path / "cache")
+    told = json.loads(guarded("bench", "--quick", "--json", cwd=tmp_path))
+    assert len(told["measures"]) > 5
 
 
 @pytest.mark.long

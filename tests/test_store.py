@@ -19,6 +19,7 @@ import pytest
 from conftest import TOY, TOY_RECIPE, Indexer, ToyEncoder, hold
 
 from corpus import database, generations, migrations
+from corpus.checkup import contradictions
 from corpus.errors import (
     DamagedIndexError,
     IndexStateError,
@@ -369,14 +370,20 @@ def test_another_schema_is_refused(toy_index: Indexer, docs: Path, tmp_path: Pat
     connection = sqlite3.connect(folder_of(tmp_path) / "index.sqlite")
     connection.execute("PRAGMA user_version = 99")
     connection.close()
-    said = "schema 99, this version reads 2; a later version made it"
+    said = "schema 99, this version reads 3; a later version made it"
     with pytest.raises(RecipeError, match=said):
         Snapshot.open(folder_of(tmp_path))
     with pytest.raises(RecipeError, match=said):
         toy_index(docs)
 
 
-SCHEMA_1 = """
+SCHEMA_2 = """
+ALTER TABLE documents DROP COLUMN checksum;
+DELETE FROM meta WHERE key = 'seal';
+PRAGMA user_version = 2;
+"""
+SCHEMA_1 = f"""
+{SCHEMA_2}
 ALTER TABLE files DROP COLUMN note;
 ALTER TABLE documents DROP COLUMN date;
 ALTER TABLE documents DROP COLUMN line_anchors;
@@ -384,7 +391,7 @@ DROP TABLE exclusions;
 DELETE FROM meta WHERE key IN ('columns', 'manifest');
 PRAGMA user_version = 1;
 """
-"""What makes of today's database one that the first version made."""
+"""What makes of today's database one that an earlier version made."""
 
 
 def test_an_index_of_an_earlier_version_is_brought_up_to_date(
@@ -416,6 +423,27 @@ def test_an_index_of_an_earlier_version_is_brought_up_to_date(
         now = connection.execute("SELECT sql FROM sqlite_master ORDER BY name").fetchall()
     columns = [re.findall(r"\w+", (sql or "").replace('"', "")) for (sql,) in now]
     assert columns == [re.findall(r"\w+", (sql or "").replace('"', "")) for (sql,) in schema]
+
+
+def test_documents_of_the_second_schema_get_checksums(
+    toy_index: Indexer, docs: Path, tmp_path: Path
+) -> None:
+    toy_index(docs)
+    folder = folder_of(tmp_path)
+    with closing(sqlite3.connect(folder / "index.sqlite")) as connection:
+        expected = connection.execute("SELECT id, checksum FROM documents").fetchall()
+        connection.executescript(SCHEMA_2)
+        connection.execute("UPDATE documents SET text = CAST(x'41ff42' AS TEXT) WHERE rowid = 1")
+        connection.commit()
+    with Writer.open(folder, lambda: TOY_RECIPE) as writer:
+        found = dict(writer.rows("SELECT id, checksum FROM documents"))
+        assert dict(expected).keys() == found.keys()
+        assert sum(found[id_] == checksum for id_, checksum in expected) == len(expected) - 1
+        assert all(len(checksum) == 16 for checksum in found.values())
+        assert [*contradictions(writer).values()] == ["has a document that cannot be read"]
+        assert writer.generation == 1
+        assert writer.meta("seal") == writer.seal()
+    assert toy_index().unchanged == len(expected)
 
 
 def test_a_migration_holds_whole_or_not_at_all(
