@@ -102,7 +102,7 @@ def test_a_conversation_has_no_markup_of_its_documents(text: str, data: st.DataO
     start = data.draw(st.integers(0, len(text) - 1))
     one = turn(text, start, len(text), follows=text, error=data.draw(st.none() | st.just(text)))
     html = markup.conversation([one], documents=1)
-    allowed = PLAIN | {"article", "ul", "li", "blockquote", "q", "details", "summary", "h3"}
+    allowed = PLAIN | {"article", "ul", "li", "blockquote", "q", "details", "summary", "h3", "code"}
     assert tags(html) <= allowed
     assert not lxml.html.fromstring(f"<div>{html}</div>").xpath("//@onerror | //@onclick")
 
