@@ -171,3 +171,14 @@ def test_export_says_whether_it_was_answered() -> None:
 @pytest.mark.parametrize(("low", "high"), [(0.0, 0.34), (0.35, 0.59), (0.6, 0.84), (0.85, 1.0)])
 def test_words_for_confidence_change_where_they_should(low: float, high: float) -> None:
     assert in_words(low) == in_words(high)
+
+
+def test_an_error_is_a_sentence_in_which_what_to_type_stands_out() -> None:
+    shown = markup.trouble("no index here; make it with `citespan index <PATH>`")
+    assert "<p>No index here; make it with <code>citespan index &lt;PATH&gt;</code>.</p>" in shown
+
+
+def test_a_question_that_is_only_mentioned_is_cut_short() -> None:
+    html = markup.conversation([turn("Ann came.", 0, 3, follows="why " * 1000)], documents=1)
+    assert len(html) < 2000
+    assert "…</q>" in html
