@@ -34,10 +34,13 @@ _SIGN = re.compile(
 )
 """Characters that steer or hide: shown by their number. Joiners, which Persian and emoji need, are
 left alone."""
+_TYPED = re.compile("`([^`]+)`")
 _LINE = re.compile(r"[^\r\n\f]*(\r\n|[\r\n\f]|\Z)")
 _WHOLE_CHARS = 300_000
 """Longer documents are shown in parts of this size: a browser lays out no more in good time."""
 _RIVALS = 3
+_SHORT_CHARS = 160
+"""Of a question that is only mentioned."""
 _KINDS = {
     "text": "Text",
     "markdown": "Markdown",
@@ -73,6 +76,26 @@ def escaped(text: str) -> str:
 def _attribute(text: str) -> str:
     """The text for an attribute or a title, where no sign can be shown."""
     return html.escape(_SIGN.sub("\ufffd", text))
+
+
+def _said(sentence: str) -> str:
+    """What an error says, as a sentence on the page: what is to be typed stands out."""
+    told = _TYPED.sub(r"<code>\1</code>", escaped(sentence[:1].upper() + sentence[1:]))
+    return told if told.endswith((".", "!", "?")) else f"{told}."
+
+
+def _where(name: str, *places: str | None) -> str:
+    """A file's name and places in it; only between them, and in the name, is a line broken."""
+    return _apart([escaped(name), *(escaped(place) for place in places if place)])
+
+
+def _apart(parts: Sequence[str]) -> str:
+    first, *others = parts
+    return first + "".join(f' · <span class="whole">{part}</span>' for part in others)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _SHORT_CHARS else text[: _SHORT_CHARS - 1] + "…"
 
 
 def _button(act: str, label: str, kind: str = "quiet", **data: object) -> str:
@@ -138,7 +161,7 @@ def _turn(turn: Turn, *, latest: bool) -> str:
     asked = f"<h2>{escaped(turn.question)}</h2>{_understood(turn)}"
     if turn.error is not None:
         again = _button("again", "Ask again", turn=turn.id)
-        body = f'<div class="trouble" role="alert"><p>{escaped(turn.error)}</p>{again}</div>'
+        body = f'<div class="trouble" role="alert"><p>{_said(turn.error)}</p>{again}</div>'
     elif turn.answered:
         body = _answers(turn) + _feedback(turn)
     else:
@@ -151,7 +174,8 @@ def _understood(turn: Turn) -> str:
     if turn.follows is None:
         return ""
     return (
-        f'<p class="understood">Understood as following <q>{escaped(turn.follows)}</q>'
+        '<p class="understood">Understood as a follow-up to'
+        f" <q>{escaped(_shortened(turn.follows))}</q>"
         f" {_button('alone', 'Ask it alone', 'link', turn=turn.id)}</p>"
     )
 
@@ -215,24 +239,21 @@ def _sentence(citation: Citation) -> str:
 def _cite(turn: Turn, answer: int, number: int) -> str:
     citation = turn.citation(answer, number)
     date = dict(turn.dates).get(citation.document)
-    where = [
-        escaped(Path(citation.source).name),
-        *([f"page {citation.page}"] if citation.page is not None else []),
-        *([f"line {citation.line}"] if citation.line is not None else []),
-        *([escaped(date)] if date else []),
-    ]
+    where = _where(
+        Path(citation.source).name,
+        f"page {citation.page}" if citation.page is not None else None,
+        f"line {citation.line}" if citation.line is not None else None,
+        date,
+    )
     label = (
-        f'<span class="title">{escaped(citation.title)}</span>'
-        f'<span class="where">{" · ".join(where)}</span>'
+        f'<span class="title">{escaped(citation.title)}</span><span class="where">{where}</span>'
     )
     return _button("open", label, "cite", turn=turn.id, answer=answer, citation=number)
 
 
 def _not_answered(turn: Turn) -> str:
     nearest = "".join(
-        f"<li>{_sentence(answer.citations[0])}{_cite(turn, n, 0)}"
-        f'<p class="sureness" data-word="doubtful">{in_words(answer.confidence)}'
-        f' <span class="number">{answer.confidence:.0%}</span></p></li>'
+        f"<li>{_sentence(answer.citations[0])}{_cite(turn, n, 0)}</li>"
         for n, answer in enumerate(turn.answers[:NEAREST])
     ) or "".join(f"<li>{_near(near)}</li>" for near in turn.nearest)
     offered = (
@@ -250,7 +271,7 @@ def _not_answered(turn: Turn) -> str:
 def _near(near: Near) -> str:
     label = (
         f'<span class="title">{escaped(near.title)}</span>'
-        f'<span class="where">{escaped(Path(near.source).name)}</span>'
+        f'<span class="where">{_where(Path(near.source).name)}</span>'
     )
     data = {"document": near.document, "start": near.start, "end": near.end}
     return f'<p class="sentence">{escaped(near.text)}</p>' + _button("show", label, "cite", **data)
@@ -274,7 +295,7 @@ def _feedback(turn: Turn) -> str:
     if turn.verdict == "wrong" and turn.answered:
         buttons += _button("unanswerable", "The documents do not say", turn=turn.id)
     said = f'<span role="status">{told[turn.verdict]}</span>' if turn.verdict else ""
-    return f'<div class="feedback">{buttons}{said}</div>'
+    return f'<div class="feedback"><span class="asked">Is this right?</span>{buttons}{said}</div>'
 
 
 # The source
@@ -318,21 +339,24 @@ def source(document: Document, place: Place) -> str:
 def _source_head(document: Document, place: Place, as_image: bool) -> str:
     marked = place.start < place.end
     page, line = document.page(place.start), document.line(place.start)
-    where = [
-        escaped(document.source.name),
-        *([escaped(document.date)] if document.date else []),
-        *([f"page {page}"] if marked and page is not None else []),
-        *([f"line {line}"] if marked and line is not None else []),
-        *([f"characters {place.start:,}–{place.end:,}"] if marked else []),
-    ]
+    where = _where(
+        document.source.name,
+        document.date,
+        f"page {page}" if marked and page is not None else None,
+        f"line {line}" if marked and line is not None else None,
+        f"characters {place.start:,}–{place.end:,}" if marked else None,
+    )
     views = ""
     if place.boxes or (document.page_starts and place.turn):
         views = _views(place, as_image)
     said = f'<p class="note">{escaped(place.trouble)}</p>' if place.trouble else ""
+    steps = _stepper(place) + views
+    ways = f'<div class="ways">{steps}</div>' if steps else ""
     close = _button("close", "Close", "quiet close")
     return (
-        f'<header><div class="bar">{_stepper(place)}{views}{close}</div>'
-        f'<h2>{escaped(document.title)}</h2><p class="where">{" · ".join(where)}</p>{said}</header>'
+        f'<header><div class="bar"><h2 title="{_attribute(document.title)}">'
+        f"{escaped(document.title)}</h2>{close}</div>"
+        f'<p class="where">{where}</p>{said}{ways}</header>'
     )
 
 
@@ -341,6 +365,8 @@ def _stepper(place: Place) -> str:
     if place.turn is None or place.position is None:
         return ""
     positions = place.turn.citations
+    if len(positions) < 2:
+        return ""
     at = positions.index(place.position)
     steps = []
     for step, label, name in ((-1, "‹", "Previous citation"), (1, "›", "Next citation")):
@@ -400,10 +426,11 @@ def _text(document: Document, place: Place) -> str:
     low, high = _window(document.text, place)
     note = ""
     if high - low < len(document.text):
-        note = f'<p class="note">Characters {low:,} to {high:,} of {len(document.text):,}.</p>'
+        note = f"<span>Characters {low:,} to {high:,} of {len(document.text):,}</span>"
         for at, label in ((low - 1, "Earlier"), (high, "Later")):
             if 0 <= at < len(document.text):
                 note += _button("show", label, document=document.id, start=at, end=at)
+        note = f'<div class="note parts">{note}</div>'
     tabular = document.kind in ("csv", "jsonl")
     lines = "".join(_lines(document, place, low, high))
     kind = "text tabular" if tabular else "text"
@@ -496,17 +523,17 @@ def _file(rows: Sequence[DocumentSummary], uploads: Path) -> str:
     warning = (
         "The uploaded copy is deleted."
         if own
-        else "It stays where it is, and out of the index until it is indexed by name again."
+        else "The file itself stays where it is; to have it back, index it again by name."
     )
     label = (
         f'<span class="title">{escaped(title)}</span>'
         f'<span class="where" title="{_attribute(str(first.source))}">'
-        f"{escaped(first.source.name)}</span>"
+        f"{_where(first.source.name)}</span>"
     )
     return (
         f'<li data-document="{first.id}">'
         f"{_button('show', label, 'cite', document=first.id, start=0, end=0)}"
-        f'<p class="told">{" · ".join(told)}</p>'
+        f'<p class="told">{_apart(told)}</p>'
         f"{_button('doubt', 'Remove', 'quiet remove', document=first.id)}"
         f'<div class="confirm" hidden><p>Remove “{escaped(title)}”? {warning}</p>'
         f"{_button('remove', 'Remove', 'strong danger', document=first.id)}"
@@ -537,8 +564,8 @@ def trouble(sentence: str) -> str:
     """A mistake or a fault, in a sentence."""
     close = _button("close", "Close", "quiet close")
     return (
-        f'<section class="source"><header><div class="bar">{close}</div></header>'
-        f'<div class="trouble" role="alert"><p>{escaped(sentence)}</p></div></section>'
+        f'<section class="source"><header><div class="bar"><h2>That did not work</h2>{close}</div>'
+        f'</header><div class="trouble" role="alert"><p>{_said(sentence)}</p></div></section>'
     )
 
 

@@ -62,23 +62,25 @@ def _rows(schema: Mapping[str, Any], root: Any) -> Iterator[str]:
     for name, field in schema.get("properties", {}).items():
         inner = _resolved(field, root)
         nested = inner if inner.get("properties") else _resolved(inner.get("items", {}), root)
-        told = _constraint(inner)
-        optional = "" if name in required else ", optional"
+        told = _constraint(inner, "" if name in required else ", optional")
         below = _fields(nested, root) if nested.get("properties") else ""
-        yield f"<code>{html.escape(name)}</code> {html.escape(told + optional)}{below}"
+        yield f"<code>{html.escape(name)}</code> {html.escape(told)}{below}"
 
 
-def _constraint(schema: Mapping[str, Any]) -> str:
+def _constraint(schema: Mapping[str, Any], more: str = "") -> str:
     kinds = [each.get("type", "") for each in schema.get("anyOf", [schema])]
     told = " or ".join(dict.fromkeys(kind for kind in kinds if kind)) or "object"
     for each in schema.get("anyOf", [schema]):
         if "minimum" in each or "maximum" in each:
-            low, high = each.get("minimum", ""), each.get("maximum", "")
-            told += f" from {json.dumps(low)} to {json.dumps(high)}"
+            told += "".join(
+                f" {word} {each[bound]:g}"
+                for word, bound in (("from", "minimum"), ("to", "maximum"))
+                if bound in each
+            )
             break
     if "default" in schema:
         told += f", {json.dumps(schema['default'])} by default"
-    return told + (f": {schema['description']}" if "description" in schema else "")
+    return told + more + (f": {schema['description']}" if "description" in schema else "")
 
 
 def _resolved(schema: Mapping[str, Any], root: Any) -> Mapping[str, Any]:

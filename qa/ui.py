@@ -13,7 +13,7 @@ import gradio as gr
 from fastapi import FastAPI
 from fastapi.responses import FileResponse
 
-from corpus.errors import CitespanError, InputError, LoadError
+from corpus.errors import CitespanError, InputError, LoadError, UnknownDocumentError
 from corpus.log import event, failure
 from corpus.page_view import places_of
 from corpus.records import Document
@@ -238,8 +238,7 @@ class Page:
                 yield changed
         except (CitespanError, KeyError, IndexError, ValueError, TypeError) as error:
             event("refused", act=data.get("name"), error=repr(error))
-            said = str(error) if isinstance(error, CitespanError) else "That is no longer there."
-            yield {self._source: markup.trouble(said)}
+            yield {self._source: markup.trouble(_refusal(error))}
 
     async def _ask(self, turns: list[Turn], data: _Data) -> AsyncIterator[Changed]:
         question = str(data["question"]).strip()
@@ -398,6 +397,13 @@ class Page:
             self._documents: markup.documents(summaries, self._library.uploads),
             self._header: markup.header(len({s.source for s in summaries}), passages),
         }
+
+
+def _refusal(error: Exception) -> str:
+    """Why what a button asked for was not done."""
+    if isinstance(error, UnknownDocumentError):
+        return "That document is no longer in the index."
+    return str(error) if isinstance(error, CitespanError) else "That is no longer there."
 
 
 def _bug(error: Exception) -> str:

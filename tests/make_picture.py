@@ -5,32 +5,29 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from PIL import Image
-from playwright.sync_api import sync_playwright
-from serving import chromium, serving
+from serving import serving
+from visiting import Visitor, browsing
 
 from qa.indexing import SAMPLE, index_files
 
 PICTURE = Path(__file__).parent / "picture" / "page.png"
 QUESTIONS = ("When was the Ardvik Observatory founded?", "Who carried out the security review?")
-WIDTH, HEIGHT = 1280, 800
+WIDTH, HEIGHT = 1280, 900
 
 
 def main() -> None:
     os.environ.pop("CITESPAN_TOKEN", None)
     with TemporaryDirectory() as folder:
         index_files(Path(folder) / "index", [SAMPLE])
-        with serving(Path(folder) / "index") as server, sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
-            page = browser.new_page(
+        with serving(Path(folder) / "index") as server, browsing() as browser:
+            context = browser.new_context(
                 viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light"
             )
-            page.set_default_timeout(120_000)
-            page.goto(server.url)
+            visitor = Visitor(context, server).enter()
+            page = visitor.page
             page.wait_for_selector(".example")
-            for n, question in enumerate(QUESTIONS, 1):
-                page.fill("#question textarea", question)
-                page.keyboard.press("Enter")
-                page.wait_for_selector(f".turn:nth-of-type({n}):not(.pending) .feedback")
+            for question in QUESTIONS:
+                visitor.ask(question)
             page.wait_for_function(
                 "() => document.querySelector('#source img')?.naturalWidth > 500"
             )
@@ -38,7 +35,7 @@ def main() -> None:
             page.wait_for_timeout(1500)
             PICTURE.parent.mkdir(exist_ok=True)
             page.screenshot(path=PICTURE)
-            browser.close()
+            context.close()
     # Few colours are in it: a palette is a third of the size.
     Image.open(PICTURE).convert("RGB").quantize(200).save(PICTURE, optimize=True)
     print(f"{PICTURE}: {PICTURE.stat().st_size / 1000:.0f} kB")

@@ -102,7 +102,7 @@ def test_a_conversation_has_no_markup_of_its_documents(text: str, data: st.DataO
     start = data.draw(st.integers(0, len(text) - 1))
     one = turn(text, start, len(text), follows=text, error=data.draw(st.none() | st.just(text)))
     html = markup.conversation([one], documents=1)
-    allowed = PLAIN | {"article", "ul", "li", "blockquote", "q", "details", "summary", "h3"}
+    allowed = PLAIN | {"article", "ul", "li", "blockquote", "q", "details", "summary", "h3", "code"}
     assert tags(html) <= allowed
     assert not lxml.html.fromstring(f"<div>{html}</div>").xpath("//@onerror | //@onclick")
 
@@ -171,3 +171,14 @@ def test_export_says_whether_it_was_answered() -> None:
 @pytest.mark.parametrize(("low", "high"), [(0.0, 0.34), (0.35, 0.59), (0.6, 0.84), (0.85, 1.0)])
 def test_words_for_confidence_change_where_they_should(low: float, high: float) -> None:
     assert in_words(low) == in_words(high)
+
+
+def test_an_error_is_a_sentence_in_which_what_to_type_stands_out() -> None:
+    shown = markup.trouble("no index here; make it with `citespan index <PATH>`")
+    assert "<p>No index here; make it with <code>citespan index &lt;PATH&gt;</code>.</p>" in shown
+
+
+def test_a_question_that_is_only_mentioned_is_cut_short() -> None:
+    html = markup.conversation([turn("Ann came.", 0, 3, follows="why " * 1000)], documents=1)
+    assert len(html) < 2000
+    assert "…</q>" in html

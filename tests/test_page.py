@@ -3,37 +3,26 @@
 import json
 import os
 import re
+import threading
 from collections.abc import Iterator
+from functools import partial
+from http.server import HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import citespan
 from serving import Server, chromium, copied, serving
+from states import HOSTILE, TOKEN, TWICE
+from visiting import WAIT, Visitor, browsing
 
 from qa.verify import read_citations, verify
-
-TOKEN = "correct-horse-battery"
-WAIT = 60_000
-"""Milliseconds; the machine may be busy."""
-HOSTILE = """\
-The hostile harbour was opened by <script>document.title='owned'</script> Bo Anders in 1911.
-
-<img src=x onerror="document.title='owned'"> [a link](javascript:document.title='owned')
-stands in the hostile harbour, which \u202ereversed\u202c its \x07 name.
-The hostile keeper is <b onmouseover=document.title='owned'>Ulf Berg</b> of ${document.title}.
-"""
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    path = chromium()
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+    with browsing() as running:
         yield running
-        running.close()
 
 
 @pytest.fixture(scope="module")
@@ -47,89 +36,20 @@ OPENED = "() => document.querySelector('#source section')?.dataset.request"
 """Whether the source shows what was clicked, and not what an answer opened by itself."""
 
 
-class Visitor:
-    """Somebody at the page, and what the page asked of the network."""
-
-    def __init__(self, context: Any, server: Server) -> None:
-        self.context = context
-        self.url = server.url
-        self.page = context.new_page()
-        self.page.set_default_timeout(WAIT)
-        self.requested: list[str] = []
-        self.faults: list[str] = []
-        self.page.on("request", lambda request: self.requested.append(request.url))
-        self.page.on("pageerror", lambda error: self.faults.append(str(error)))
-        self.page.on(
-            "console",
-            lambda said: self.faults.append(said.text) if said.type == "error" else None,
-        )
-
-    def enter(self) -> "Visitor":
-        self.page.goto(self.url)
-        self.page.wait_for_selector(".beginning, .turn")
-        self.page.wait_for_selector(".top", state="attached")
-        return self
-
-    def ask(self, question: str) -> Any:
-        """The turn that the question becomes."""
-        done = self.page.locator(".turn:not(.pending)")
-        before = done.count()
-        self.page.fill("#question textarea", question)
-        self.page.keyboard.press("Enter")
-        self.page.wait_for_function(
-            "n => document.querySelectorAll('.turn:not(.pending)').length > n"
-            " && !document.querySelector('.turn.pending')",
-            arg=before,
-        )
-        return done.last
-
-    def select(self, words: str) -> None:
-        """Select these words in the source's text, as with the mouse."""
-        self.page.evaluate(
-            """words => {
-                const walker = document.createTreeWalker(
-                    document.querySelector('#source .text'), NodeFilter.SHOW_TEXT);
-                while (walker.nextNode()) {
-                    const at = walker.currentNode.data.indexOf(words);
-                    if (at < 0) continue;
-                    const range = document.createRange();
-                    range.setStart(walker.currentNode, at);
-                    range.setEnd(walker.currentNode, at + words.length);
-                    getSelection().removeAllRanges();
-                    getSelection().addRange(range);
-                    return;
-                }
-                throw new Error('not in the text: ' + words);
-            }""",
-            words,
-        )
-
-    def download(self, label: str) -> str:
-        self.page.get_by_text("Export", exact=True).click()
-        with self.page.expect_download() as arriving:
-            self.page.get_by_role("button", name=label).click()
-        return Path(arriving.value.path()).read_text(encoding="utf-8")
-
-
 @pytest.fixture
 def visitor(browser: Any, server: Server) -> Iterator[Visitor]:
     context = browser.new_context(viewport={"width": 1280, "height": 860})
     somebody = Visitor(context, server)
     yield somebody.enter()
     context.close()
-    own = re.compile(rf"{re.escape(server.url)}/|data:|blob:")
     assert somebody.requested
-    assert [url for url in somebody.requested if not own.match(url)] == []
+    assert somebody.elsewhere == []
     assert somebody.faults == []
 
 
 def gold(server: Server) -> list[Any]:
     path = server.folder / "feedback.jsonl"
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-TWICE = "Which country do most deserters from Islamic State pass through on their way out?"
-"""Two documents answer it alike."""
 
 
 def test_ask_cite_and_open_the_source(visitor: Visitor) -> None:
@@ -211,7 +131,7 @@ def test_pdf_pages_have_the_words_boxed(visitor: Visitor, server: Server) -> Non
 def test_follow_up_is_said_and_can_be_undone(visitor: Visitor) -> None:
     visitor.ask("When was the Ardvik Observatory founded?")
     turn = visitor.ask("Who is its director?")
-    assert "Understood as following" in turn.inner_text()
+    assert "Understood as a follow-up to" in turn.inner_text()
     assert "When was the Ardvik Observatory founded?" in turn.inner_text()
     assert turn.locator(".quote").first.inner_text() == "Solveig Nuorti"
     turn.get_by_role("button", name="Ask it alone").click()
@@ -269,7 +189,7 @@ def test_upload_ask_and_remove(visitor: Visitor, server: Server, tmp_path: Path)
     # What cited it says that it is gone.
     page.locator(".turn .cite").first.click()
     page.wait_for_selector("#source .trouble")
-    assert "no document" in page.inner_text("#source .trouble")
+    assert "no longer in the index" in page.inner_text("#source .trouble")
 
 
 def test_feedback_becomes_gold(visitor: Visitor, server: Server) -> None:
@@ -333,14 +253,14 @@ def test_export_as_markdown_and_as_json_that_verifies(visitor: Visitor, tmp_path
 
 def test_the_conversation_survives_a_reload(visitor: Visitor) -> None:
     visitor.ask("How many defectors went public?")
-    visitor.page.reload()
+    visitor.reload()
     visitor.page.wait_for_selector(".turn")
     assert visitor.page.inner_text(".turn .quote") == "58"
     visitor.page.locator(".turn .cite").first.click()
     visitor.page.wait_for_selector("#source #cited")
     visitor.page.get_by_role("button", name="New").click()
     visitor.page.wait_for_selector(".beginning")
-    visitor.page.reload()
+    visitor.reload()
     visitor.page.wait_for_selector(".beginning")
     assert visitor.page.locator(".turn").count() == 0
 
@@ -360,7 +280,7 @@ def test_two_visitors_at_once_share_nothing_but_the_index(
         assert own in talk
         assert others not in talk.split("characters")[0].splitlines()
         assert somebody.page.locator(".turn").count() == 1
-    other.page.reload()
+    other.reload()
     other.page.wait_for_selector(".turn")
     assert "defectors" not in other.page.inner_text("#conversation")
     context.close()
@@ -369,7 +289,7 @@ def test_two_visitors_at_once_share_nothing_but_the_index(
 def test_a_hostile_document_is_only_text(visitor: Visitor, server: Server) -> None:
     added = server.upload(("<img src=x onerror=alert(1)>.md", HOSTILE.encode()))[2]
     page = visitor.page
-    page.reload()
+    visitor.reload()
     page.wait_for_selector(".beginning")
     for question in ("Who opened the hostile harbour?", "Who is the hostile keeper?"):
         visitor.ask(question)
@@ -389,6 +309,33 @@ def test_a_hostile_document_is_only_text(visitor: Visitor, server: Server) -> No
     assert "<script>" not in markdown
     assert "](javascript" not in markdown
     server.request(f"/api/documents/{added['documents'][0]['id']}", method="DELETE")
+
+
+def test_another_sites_page_adds_and_reads_nothing(
+    browser: Any, server: Server, tmp_path: Path
+) -> None:
+    elsewhere = HTTPServer(
+        ("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    )
+    threading.Thread(target=elsewhere.serve_forever).start()
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(f"http://127.0.0.1:{elsewhere.server_port}/")
+    documents = f"{server.url}/api/documents"
+    page.evaluate(
+        """url => {
+            const form = new FormData();
+            form.append("files", new File(["Nobody asked for this."], "planted.txt"));
+            return fetch(url, { method: "POST", mode: "no-cors", body: form }).catch(() => {});
+        }""",
+        documents,
+    )
+    read = "url => fetch(url).then((reply) => reply.text(), () => 'nothing')"
+    assert page.evaluate(read, documents) == "nothing"
+    assert not list((server.folder / "uploads").glob("planted*"))
+    context.close()
+    elsewhere.shutdown()
+    elsewhere.server_close()
 
 
 def test_an_inline_handler_never_runs(visitor: Visitor) -> None:
@@ -419,32 +366,46 @@ def test_by_keyboard_alone(visitor: Visitor) -> None:
     page.wait_for_selector("#documents .files")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_at_400_pixels_nothing_is_cut_off(browser: Any, server: Server, scheme: str) -> None:
-    context = browser.new_context(
-        viewport={"width": 400, "height": 800}, color_scheme=scheme, has_touch=True
-    )
+def test_on_a_narrow_screen_the_source_is_a_sheet(browser: Any, server: Server) -> None:
+    context = browser.new_context(viewport={"width": 400, "height": 800}, has_touch=True)
     visitor = Visitor(context, server).enter()
     page = visitor.page
-
-    def fits() -> None:
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-        assert page.locator("#ask").bounding_box()["y"] < 800
-
-    fits()
     visitor.ask("Who carried out the security review?")
-    fits()
     assert not page.locator("#aside").is_visible()
+    assert page.locator("#ask").bounding_box()["y"] < 800
     page.locator(".turn .cite").first.tap()
     page.wait_for_selector("#source .box")
-    fits()
     page.get_by_role("button", name="Close").first.tap()
     page.wait_for_selector("#aside", state="hidden")
     page.get_by_role("button", name=re.compile("^Documents")).tap()
     page.wait_for_selector(".files li")
     assert page.locator(".files li").first.is_visible()
-    fits()
     context.close()
+
+
+def test_a_server_that_is_gone_is_said_and_waited_for(
+    browser: Any, sample_index: Path, tmp_path: Path
+) -> None:
+    folder = copied(sample_index, tmp_path / "index")
+    context = browser.new_context()
+    with serving(folder) as server:
+        visitor = Visitor(context, server).enter()
+        page = visitor.page
+        page.wait_for_selector(".example")
+        visitor.ask("How many defectors went public?")
+    page.fill("#question textarea", "Who directs the ICSR?")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".lost")
+    assert "The server does not answer" in page.inner_text(".lost")
+    assert not page.locator(".toast-wrap").is_visible()
+    with serving(folder, "--port", server.url.rsplit(":")[-1]):
+        page.wait_for_selector(".lost", state="detached")
+        page.wait_for_selector(".turn .quote")
+        assert page.inner_text(".turn .quote") == "58"
+        assert page.input_value("#question textarea") == "Who directs the ICSR?"
+        page.locator("#ask").click()
+        page.wait_for_function("() => document.querySelectorAll('.turn:not(.pending)').length == 2")
+        context.close()
 
 
 def test_the_token_is_given_once_and_kept_from_scripts(

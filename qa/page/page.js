@@ -14,6 +14,7 @@ const find = (selector, within = document) => within.querySelector(selector);
 const page = find(".gradio-container");
 const narrow = () => window.matchMedia("(max-width: 60rem)").matches;
 document.documentElement.lang = "en";
+const made = (tag, text, className) => Object.assign(document.createElement(tag), { textContent: text, className });
 
 // The panel beside the conversation: a source or the list of documents. On narrow screens it is a
 // sheet over the conversation, which opens when something is asked for and not by itself.
@@ -35,6 +36,43 @@ page.dataset.panel = "documents";
 const box = () => find("#question textarea, #question input");
 // Not by the box's own means: it would take the focus back whenever it is emptied.
 if (!narrow()) box()?.focus();
+
+// A server that is gone is said in the page's own words, in place of Gradio's. When it is back, the
+// page begins anew with the conversation that the browser keeps, and with what was being typed.
+const DRAFT = "citespan-draft";
+const lost = () => {
+  if (find(".lost")) return;
+  const notice = made("p", "", "lost");
+  notice.setAttribute("role", "alert");
+  notice.append(
+    made("strong", "The server does not answer."),
+    " Your conversation is kept in this browser. The page goes on by itself when the server is back;"
+      + " if it was stopped, start ", made("code", "citespan chat"), " again.",
+  );
+  find("#header").after(notice);
+  const again = () => {
+    sessionStorage.setItem(DRAFT, box()?.value ?? "");
+    location.reload();
+  };
+  const look = () => fetch("/api/health").then(again, wait);
+  // Never at once: a page that is being left loses its connection too.
+  const wait = () => setTimeout(look, 2000);
+  wait();
+};
+new MutationObserver(() => {
+  const toast = find(".toast-wrap:not([hidden])");
+  if (!toast?.textContent.includes("Connection to the server was lost")) return;
+  toast.hidden = true;
+  lost();
+}).observe(document.body, { childList: true, subtree: true });
+const draft = sessionStorage.getItem(DRAFT);
+sessionStorage.removeItem(DRAFT);
+const resume = () => {
+  if (!box()) return requestAnimationFrame(resume);
+  box().value = draft;
+  box().dispatchEvent(new Event("input", { bubbles: true }));
+};
+if (draft) resume();
 
 const local = {
   documents: () => show("documents"),
@@ -158,12 +196,9 @@ const arrivals = () => find("#arrivals");
 let waiting = 0;
 const upload = (file) => {
   const row = document.createElement("li");
-  const name = document.createElement("span");
-  const state = document.createElement("span");
+  const name = made("span", file.name, "title");
+  const state = made("span", "Waiting", "state");
   const bar = document.createElement("progress");
-  name.textContent = file.name;
-  name.className = "title";
-  state.className = "state";
   bar.max = 1;
   bar.value = 0;
   bar.setAttribute("aria-label", file.name);
@@ -175,7 +210,7 @@ const upload = (file) => {
   request.open("POST", "/api/documents");
   request.upload.onprogress = (event) => {
     bar.value = event.loaded / event.total;
-    state.textContent = event.loaded < event.total ? `${Math.round(100 * bar.value)} %` : "reading";
+    state.textContent = event.loaded < event.total ? `${Math.round(100 * bar.value)}%` : "Reading";
     if (event.loaded >= event.total) bar.removeAttribute("value");
   };
   const done = (outcome, text) => {
@@ -188,10 +223,12 @@ const upload = (file) => {
   request.onload = () => {
     let reply = {};
     try { reply = JSON.parse(request.responseText); } catch { /* said below */ }
-    if (request.status === 201) done("added", "added");
-    else done("failed", (reply.error ?? `refused (${request.status})`).replace(/^nothing was added: /, ""));
+    if (request.status === 201) return done("added", "Added");
+    const reason = (reply.error ?? `the server refused it (${request.status})`).replace(/^nothing was added: /, "");
+    const own = reason.startsWith(`${file.name} `);
+    done("failed", own ? `Not added: it ${reason.slice(file.name.length + 1)}` : `Not added: ${reason}`);
   };
-  request.onerror = () => done("failed", "the connection broke; try again");
+  request.onerror = () => done("failed", "Not added: the connection broke; try again");
   waiting += 1;
   request.send(form);
 };
