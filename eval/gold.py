@@ -280,6 +280,9 @@ def index_own(
         distractors: SQuAD files whose paragraphs join the documents, each as one.
         models: as in `--models`.
         progress: receives a line now and then.
+
+    Raises:
+        GoldError: the questions are malformed, or a paragraph cannot be indexed.
     """
     articles = _articles(path)
     digest = hashlib.sha256()
@@ -297,7 +300,9 @@ def index_own(
         except OSError:  # Another process was faster.
             shutil.rmtree(partial)
     index = own_index([folder / "files"], models, purpose="gold", progress=progress)
-    index_files(index, [folder / "files"], models=models, progress=progress)
+    changes = index_files(index, [folder / "files"], models=models, progress=progress)
+    for file, reason in changes.failed.items():
+        raise GoldError(f"{path}: its paragraphs could not be indexed ({file}: {reason})")
     return index, _golds(articles, folder / "files" / "gold")
 
 

@@ -30,7 +30,7 @@ DENSE_WEIGHT = 0.5
 """Weight of the dense search in the fused score."""
 SEARCH_WEIGHT = 12.0
 """Weight of the fused search score, in [0, 1], beside the reader's margin, in logits."""
-TOKEN_COST = 0.07
+TOKEN_COST = 0.1
 """What each further token takes from an answer's score, in logits: the reader likes long answers
 a little too well. One point of exact match, and no F1 lost, on either validation set."""
 POOLING_TEMPERATURE = 3.0
@@ -44,7 +44,7 @@ _BASE_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db
 _BUNDLED_ENCODER = Path(embeddings.__file__).parent / "models" / "encoder"
 _ENCODER_SHA256 = "6aa0184c07f80d0836fb55ce0e139139a1cebb77c648324138bed71b6e8141ef"
 _BUNDLED_READER = Path(__file__).parent / "models" / "reader"
-_READER_SHA256 = "fed007db2e335bf32c7b4237926fb3d301f5c29db5edd47163552fdce6fc8420"
+_READER_SHA256 = "7fb151d3844bf154d220766773e476191b94922d07b7224ba58aa8558ac7421d"
 
 
 @dataclass(frozen=True, slots=True)
