@@ -44,7 +44,7 @@ _BASE_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db
 _BUNDLED_ENCODER = Path(embeddings.__file__).parent / "models" / "encoder"
 _ENCODER_SHA256 = "6aa0184c07f80d0836fb55ce0e139139a1cebb77c648324138bed71b6e8141ef"
 _BUNDLED_READER = Path(__file__).parent / "models" / "reader"
-_READER_SHA256 = "7fb151d3844bf154d220766773e476191b94922d07b7224ba58aa8558ac7421d"
+_READER_SHA256 = "acf7b79b2ef9fb703b1ec2ef11d745db26ee350eb1436f14bfdcb04966626e68"
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from conftest import Indexer, ToyEncoder
 
 from corpus.sandbox import ReadFile, Sandbox
 from corpus.store import Snapshot
-from embeddings import follow
+from embeddings import follow, progress
 from embeddings.follow import Changes
 from embeddings.search import Search
 
@@ -67,7 +67,7 @@ def test_progress_tells_files_passages_and_the_time_left(
             return time.time()
 
     clock = Clock()
-    monkeypatch.setattr(follow, "time", clock)
+    monkeypatch.setattr(progress, "time", clock)
     monkeypatch.setattr(follow, "_EMBED_BATCH", 4)
     take = follow._Run._take
 
