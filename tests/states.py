@@ -15,7 +15,7 @@ TOKEN = "correct-horse-battery"
 SIZES = {1280: 800, 400: 800}
 """Widths of the window with their heights: a laptop, and a phone."""
 SCHEMES = ("light", "dark")
-TWICE = "Which country do most deserters from Islamic State pass through on their way out?"
+TWICE = "Who is the director of the Ardvik Observatory?"
 """Two documents answer it alike."""
 HOSTILE = """\
 The hostile harbour was opened by <script>document.title='owned'</script> Bo Anders in 1911.
@@ -159,7 +159,7 @@ def _boxed(visitor: Visitor) -> None:
 
 
 def _further(visitor: Visitor) -> None:
-    question = "What is the new total cost of the bridge over the Averill Narrows?"
+    question = "What does a second guard at night cost?"
     _asking(question)(visitor).locator(".further summary").click()
 
 

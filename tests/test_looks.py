@@ -123,7 +123,10 @@ def looked(page: Any, law: str, *arguments: Any) -> Any:
     return page.evaluate(f"(given) => {{ {LOOKS} return ({law})(given); }}", *arguments)
 
 
-@pytest.mark.parametrize("width", SIZES)
+@pytest.mark.parametrize(
+    "width",
+    [pytest.param(width, marks=pytest.mark.long) if width > 400 else width for width in SIZES],
+)
 @pytest.mark.parametrize("state", STATES, ids=lambda state: state.name)
 def test_every_state_can_be_read_and_used(
     browser: Any, running: Servers, state: State, width: int
