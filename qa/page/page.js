@@ -133,7 +133,8 @@ onChange("#source", (source) => {
     const { name, ...data } = latest;
     return send(name, data);
   }
-  if (!narrow() || page.dataset.sheet) page.dataset.panel = "source";
+  // On a narrow screen only a click opens it: what is drawn late must not hide the list of documents.
+  if (!narrow()) page.dataset.panel = "source";
   const image = find("img", source);
   const place = find(".box, #cited", source);
   if (!place) return;
