@@ -33,6 +33,7 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from corpus.errors import InputError, ModelError
 from embeddings.encoder import Prompts, Vectors
+from embeddings.precision import has_bfloat16
 
 __all__ = ["EncoderRecipe", "Pair", "neighbours", "recall", "train_encoder"]
 
@@ -291,7 +292,7 @@ def _fit(
         warmup_steps=round(recipe.warmup * steps),
         weight_decay=recipe.weight_decay,
         prompts={column: prompt for column, prompt in by_column.items() if prompt} or None,
-        bf16=True,
+        bf16=has_bfloat16(),
         use_cpu=not on_gpu,
         seed=recipe.seed,
         save_strategy="steps",

@@ -24,6 +24,7 @@ from transformers.utils import logging
 
 from corpus.errors import InputError, ModelError
 from embeddings.encoder import Encoder
+from embeddings.precision import has_bfloat16
 from qa.answers import exact_match, f1
 from qa.gold import Article, Question, read_squad
 from qa.lessons import Example, Found, Recipe, TrainingSet, epoch_batches, search_negatives
@@ -302,7 +303,7 @@ def _logits(
     inputs = {"input_ids": ids.to(device), "attention_mask": mask.long().to(device)}
     if getattr(model.config, "type_vocab_size", 0) > 1:
         inputs["token_type_ids"] = types.to(device)
-    with torch.autocast(device.type, torch.bfloat16):
+    with torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16()):
         output = model(**inputs)
     padding = ~mask.to(device)
     return (

@@ -16,7 +16,7 @@ ROOMS = {
     ],
     "embeddings": [
         "onnx_export", "runtime", "exports", "encoder", "vectors", "lexical", "search", "mining",
-        "build", "progress", "follow", "train",
+        "build", "progress", "follow", "precision", "train",
     ],
     "qa": [
         "answers", "gold", "saved", "corrections", "settings", "spans", "reader", "calibration",

@@ -14,12 +14,14 @@ from conftest import ToyEncoder, citespan
 
 from corpus.errors import GoldError, InputError, ModelError
 from embeddings.exports import ModelSource, export
+from embeddings.precision import has_bfloat16
 from qa import lessons
 from qa import train as training
 from qa.gold import read_squad
 from qa.lessons import Recipe, TrainingSet, epoch_batches
 from qa.reader import Reader
 from qa.settings import model_pair
+from qa.spans import Window
 from qa.train import train_reader
 
 COLOURS = ["red", "green", "blue", "white", "black", "brown", "silver", "golden"]
@@ -195,6 +197,30 @@ def test_teachers_are_averaged_as_probabilities(base: Path, tmp_path: Path) -> N
             logs = np.where(told > 0, np.log(softmax(mine[side] / 2)), 0.0)
         expected += (0.7 * hard + 0.3 * 4 * -(told * logs).sum(1).mean()) / 2
     assert loss == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("has", [True, False])
+def test_bfloat16_only_where_the_machine_has_it(
+    base: Path, monkeypatch: pytest.MonkeyPatch, has: bool
+) -> None:
+    import torch
+
+    monkeypatch.setattr(training, "has_bfloat16", lambda: has)
+    model, _ = training._base_model(base, 0.0)
+    seen = []
+    model.qa_outputs.register_forward_hook(lambda _, __, output: seen.append(output.dtype))
+    window = Window(np.arange(5), np.zeros(5, np.int64), np.zeros((5, 2), np.int64), 0)
+    logits, _ = training._logits(model, [window], torch.device("cpu"))
+    assert seen == [torch.bfloat16 if has else torch.float32]
+    assert logits.dtype == torch.float32
+
+
+@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="only Linux lists what it has")
+def test_what_the_machine_has_is_what_the_kernel_says() -> None:
+    import torch
+
+    if not torch.cuda.is_available():
+        assert has_bfloat16() == ("avx512_bf16" in Path("/proc/cpuinfo").read_text().split())
 
 
 def test_a_teacher_with_other_tokens_is_refused(base: Path, tmp_path: Path) -> None:
