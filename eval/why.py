@@ -10,6 +10,7 @@ from eval.causes import RIGHT_F1, Cause, Evidence, cause_of
 from qa.answers import f1, whole_words
 from qa.pipeline import Pipeline
 from qa.render import printable
+from qa.results import Result
 
 __all__ = ["Explanation", "PassageTrace", "SpanTrace", "as_json", "as_text", "explain"]
 
@@ -60,8 +61,10 @@ class PassageTrace:
     fused_rank: int | None
     """None beyond the first hundred."""
     fused_score: float | None
+    retrieved: bool
+    """Whether it was among those that were found for the reader."""
     read: bool
-    """Whether it was among those that the reader was given."""
+    """Whether it was read; what can change nothing is not."""
     spans: tuple[SpanTrace, ...]
     """The reader's best spans of it, and its best right one; best first."""
 
@@ -77,7 +80,7 @@ class Explanation:
     searched: int
     """How many passages the index has."""
     read: int
-    """How many of them were read."""
+    """How many of them were read: as many as were wanted, or as could change what is said."""
     passages: tuple[PassageTrace, ...]
     """The passages that hold the gold text, the best ranked first, not more than five."""
     holding: int
@@ -104,12 +107,12 @@ def explain(pipeline: Pipeline, question: str, gold: str, *, read: int = 10) -> 
     total = pipeline.snapshot.count()[1]
     wide = {hit.passage.id: hit for hit in pipeline.search(question, min(total, _WIDE_DEPTH) or 1)}
     narrow = {hit.passage.id: hit for hit in pipeline.search(question, max(read, _FUSED_DEPTH))}
-    were_read = {hit.passage.id for hit in result.hits}
+    retrieved = {hit.passage.id for hit in result.hits}
 
     holding = list(_holding(pipeline, gold))
     holding.sort(key=lambda found: _rank(narrow.get(found[0]), wide.get(found[0])))
     passages = tuple(
-        _trace(pipeline, question, gold, found, narrow, wide, were_read)
+        _trace(pipeline, question, gold, found, narrow, wide, result)
         for found in holding[:_SHOWN_PASSAGES]
     )
     best = result.answers[0] if result.answers else None
@@ -120,7 +123,7 @@ def explain(pipeline: Pipeline, question: str, gold: str, *, read: int = 10) -> 
             f1=f1(best.text, [gold]) if best else 0.0,
             answered=result.answered,
             indexed=bool(holding),
-            retrieved=bool(holders & were_read),
+            retrieved=bool(holders & retrieved),
             read_first=best is not None and best.citations[0].passage in holders,
             right_document=True,
         )
@@ -131,7 +134,7 @@ def explain(pipeline: Pipeline, question: str, gold: str, *, read: int = 10) -> 
         cause=cause,
         verdict=_VERDICTS[cause],
         searched=total,
-        read=len(result.hits),
+        read=result.read,
         passages=passages,
         holding=len(holding),
         answers=tuple(
@@ -169,7 +172,7 @@ def _trace(
     found: tuple[int, str, int, int],
     narrow: dict[int, Hit],
     wide: dict[int, Hit],
-    were_read: set[int],
+    result: Result,
 ) -> PassageTrace:
     id_, document_id, start, end = found
     document = pipeline.document(document_id)
@@ -200,7 +203,8 @@ def _trace(
         lexical_rank=far.lexical_rank if far else None,
         fused_rank=near.rank if near else None,
         fused_score=near.score if near else None,
-        read=id_ in were_read,
+        retrieved=near is not None and near.rank <= len(result.hits),
+        read=near is not None and near.rank <= result.read,
         spans=tuple(shown),
     )
 
@@ -232,7 +236,7 @@ def _lines(e: Explanation) -> Iterator[str]:
             f" dense rank {_or_none(passage.dense_rank)},"
             f" fused rank {_or_none(passage.fused_rank)}"
             + ("" if passage.fused_score is None else f" (score {passage.fused_score:.3f})")
-            + (" – read" if passage.read else f" – not among the {e.read} read")
+            + f" – {_reading(passage)}"
         )
         for span in passage.spans:
             yield (
@@ -248,6 +252,12 @@ def _lines(e: Explanation) -> Iterator[str]:
     if not e.answers:
         yield "no answer was found in what was read"
     yield f"threshold  {e.threshold:.2f}; * marks what matches the gold"
+
+
+def _reading(passage: PassageTrace) -> str:
+    if passage.read:
+        return "read"
+    return "not read: it could not win" if passage.retrieved else "not found for the reader"
 
 
 def _short(text: str) -> str:

@@ -90,7 +90,9 @@ class Result:
     """Best first, also those below the threshold."""
     threshold: float
     hits: tuple[Hit, ...]
-    """The passages that were read."""
+    """The passages that were found, best first."""
+    read: int
+    """How many of them, from the first on, were read; the others could change nothing."""
     seconds: Seconds
     index: IndexState
 
