@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
 
@@ -24,6 +26,10 @@ from embeddings.exports import export
 from embeddings.follow import Changes, update
 from qa.indexing import SAMPLE, index_files
 from qa.settings import model_pair
+
+# The first example of many a test imports a library, or starts a process.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 TESTS = Path(__file__).parent
 TOY = ModelIdentity("toy", "0" * 64)
@@ -123,6 +129,21 @@ def sample_index(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The sample documents, indexed with the bundled models."""
     folder = tmp_path_factory.mktemp("sample") / "index"
     index_files(folder, [SAMPLE])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def own_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pair that answers as the bundled one does, with other weights and no calibration."""
+    from safetensors.numpy import load_file, save_file
+
+    pair, folder = model_pair("bundled"), tmp_path_factory.mktemp("own") / "mine"
+    shutil.copytree(pair.encoder.folder, folder / "encoder")
+    shutil.copytree(pair.reader.folder, folder / "reader")
+    (folder / "reader" / "calibration.json").unlink()
+    weights = load_file(folder / "reader" / "model.safetensors")
+    weights["qa_outputs.bias"] = weights["qa_outputs.bias"] + 1  # For every token alike.
+    save_file(weights, folder / "reader" / "model.safetensors", {"format": "pt"})
     return folder
 
 

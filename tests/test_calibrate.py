@@ -66,7 +66,7 @@ def test_the_command_keeps_it_in_the_index(sample_index: Path, tmp_path: Path) -
     index = tmp_path / "index"
     shutil.copytree(sample_index, index)
     some = tmp_path / "gold.jsonl"
-    some.write_text("".join(SAMPLE_GOLD.read_text(encoding="utf-8").splitlines(True)[::4]))
+    some.write_text("".join(SAMPLE_GOLD.read_text(encoding="utf-8").splitlines(True)[::6]))
     beside = tmp_path / "calibration.json"
     written = citespan("calibrate", some, "--index", index, "--out", beside, "--json")
     assert written.returncode == 0, written.stderr

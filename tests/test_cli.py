@@ -12,7 +12,6 @@ import pytest
 from conftest import citespan, python
 
 from qa.indexing import SAMPLE
-from qa.settings import model_pair
 
 QUESTION = "How many defectors went public?"
 HEAVY = {"torch", "transformers", "faiss", "onnxruntime", "gradio", "sentence_transformers"}
@@ -131,12 +130,12 @@ def test_documents_that_cannot_be_read_are_no_silence(tmp_path: Path) -> None:
     assert "Error: 1 of the files could not be read, such as" in done.stderr
 
 
-def test_a_relative_model_folder_is_found_from_anywhere(tmp_path: Path, docs: Path) -> None:
-    pair = model_pair("bundled")
-    shutil.copytree(pair.encoder.folder, tmp_path / "mine" / "encoder")
-    shutil.copytree(pair.reader.folder, tmp_path / "mine" / "reader")
-    ok("index", docs, "--models", "mine", cwd=tmp_path)
-    assert "58" in ok("ask", QUESTION, "--index", tmp_path / ".citespan", cwd=docs)
+def test_a_relative_model_folder_is_found_from_anywhere(
+    tmp_path: Path, docs: Path, own_models: Path
+) -> None:
+    index = tmp_path / "index"
+    ok("index", docs, "--index", index, "--models", own_models.name, cwd=own_models.parent)
+    assert "58" in ok("ask", QUESTION, "--index", index, cwd=docs)
 
 
 def test_index_folder_from_the_environment(tmp_path: Path, docs: Path) -> None:
@@ -196,19 +195,10 @@ def test_an_unreadable_file_among_good_ones(tmp_path: Path, docs: Path) -> None:
     assert "Error: 2 of the files could not be read, such as" in strict.stderr
 
 
-def test_an_index_made_with_another_model(tmp_path: Path, docs: Path, sample_index: Path) -> None:
-    from safetensors.numpy import load_file, save_file
-
-    pair = model_pair("bundled")
-    shutil.copytree(pair.encoder.folder, tmp_path / "mine" / "encoder")
-    shutil.copytree(pair.reader.folder, tmp_path / "mine" / "reader")
-    weights = tmp_path / "mine" / "reader" / "model.safetensors"
-    tensors = load_file(weights)
-    save_file({k: v * 1 if k != "qa_outputs.bias" else v + 1 for k, v in tensors.items()}, weights,
-              {"format": "pt"})  # fmt: skip
+def test_an_index_made_with_another_model(docs: Path, sample_index: Path, own_models: Path) -> None:
     for command in (
-        ("ask", QUESTION, "--index", sample_index, "--models", tmp_path / "mine"),
-        ("index", docs, "--index", sample_index, "--models", tmp_path / "mine"),
+        ("ask", QUESTION, "--index", sample_index, "--models", own_models),
+        ("index", docs, "--index", sample_index, "--models", own_models),
     ):
         message = error(*command)
         assert "was made with the reader citespan reader (weights" in message
@@ -323,7 +313,7 @@ def test_a_cold_ask_is_quick(sample_index: Path) -> None:
         return time.perf_counter() - started
 
     asks, imports = [], []
-    for _ in range(11):
+    for _ in range(7):
         asks.append(seconds(lambda: ok("ask", QUESTION, "--index", sample_index)))
         imports.append(seconds(lambda: python("import numpy, onnxruntime, faiss")))
     assert min(asks) <= 5 * min(imports)

@@ -173,7 +173,7 @@ PARAGRAPHS = st.lists(WORDS.map(lambda words: " ".join(words).capitalize() + "."
                       max_size=8)  # fmt: skip
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(PARAGRAPHS, st.booleans(), st.sampled_from(["article", "div", "main", "section"]))
 def test_no_paragraph_is_lost(paragraphs: list[str], menu: bool, around: str) -> None:
     inner = getattr(e.E, around)(e.H1("The headline"), *map(e.P, paragraphs))
@@ -192,7 +192,7 @@ MARKUP = [
 ]  # fmt: skip
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.lists(st.sampled_from(MARKUP), max_size=30).map("".join))
 @example('<template><pre>{"a": [1]}<td><dl><dd><![CDATA[')
 def test_any_markup_is_read_or_refused(markup: str) -> None:

@@ -80,7 +80,7 @@ def test_after_deletion_and_addition_the_right_passages_answer(
     assert {i for i, _ in reopened.search("fox", 5)} == {2, 6}
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text(max_size=80))
 @pytest.mark.parametrize("extra", ["", 'C++: "foo', "a AND (", "text:[* TO", "\\", "中文句子"])
 def test_no_question_is_a_syntax_error(index: LexicalIndex, extra: str, question: str) -> None:

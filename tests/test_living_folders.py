@@ -159,7 +159,7 @@ LINES = st.lists(PATTERNS | st.sampled_from(["", "# a", "#a", "*", "!*/", "!"]),
 REPORTS = ["a.txt", "b.md", "a/a.txt", "a/b.md", "a/b/a.txt"]
 
 
-@settings(deadline=None, max_examples=250)
+@settings(max_examples=250)
 @given(st.lists(FILES, min_size=1, max_size=8), st.dictionaries(FOLDERS, LINES, max_size=2))
 @example(REPORTS, {"": ["*", "!*/", "!*.txt"]})
 @example(REPORTS, {"": ["/*", "!/a", "/a/*", "!/a/b"]})
@@ -754,7 +754,7 @@ def folder(
     return Folder(tmp_path_factory.mktemp("dry"), tokenizer)
 
 
-@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 @given(
     edits=EDITS,
     named=st.sampled_from([(), ("",), ("sub",), ("one.txt", "sub")]),

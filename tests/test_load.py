@@ -208,7 +208,7 @@ SIGNATURES = [
 ]  # fmt: skip
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.sampled_from(SIGNATURES), st.binary(max_size=300), st.sampled_from(SUFFIXES))
 def test_any_bytes_have_a_loader_or_a_reason(signature: bytes, data: bytes, suffix: str) -> None:
     try:
@@ -235,7 +235,7 @@ def check_load(data: bytes, suffix: str) -> None:
         assert all(0 <= at <= len(document.text) for at in document.page_starts)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.sampled_from(SIGNATURES), st.binary(max_size=300), st.sampled_from(SUFFIXES))
 def test_loading_any_bytes_fails_with_a_reason_alone(
     signature: bytes, data: bytes, suffix: str
@@ -243,7 +243,7 @@ def test_loading_any_bytes_fails_with_a_reason_alone(
     check_load(signature + data, suffix)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(
     st.sampled_from(list(FILES)),
     st.lists(st.tuples(st.floats(0, 1), st.binary(min_size=1, max_size=4)), max_size=4),

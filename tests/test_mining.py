@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from conftest import Indexer, ToyEncoder
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from corpus.store import Snapshot
@@ -34,7 +34,6 @@ def test_it_equals_the_search_of_an_index(
             assert all(abs(x - y) < 0.02 for x, y in zip(got, best, strict=True))
 
 
-@settings(deadline=None)
 @given(st.integers(1, 20), st.floats(0, 1))
 def test_it_finds_as_many_as_there_are(k: int, weight: float) -> None:
     class Flat:

@@ -300,7 +300,7 @@ WORD = st.text(st.sampled_from("abcXYZ0189éüß.,_”“°^()"), min_size=1, ma
 PAGE = st.lists(st.lists(WORD, min_size=1, max_size=5), max_size=6)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.lists(PAGE, min_size=1, max_size=4), st.data())
 def test_words_are_on_their_pages_in_their_order(
     pages: list[list[list[str]]], data: st.DataObject
@@ -343,7 +343,7 @@ def test_words_are_on_their_pages_in_their_order(
     check_line(box, 72, sorted(places[n], reverse=True)[line], pages[n][line][0])
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(
     st.lists(
         st.tuples(

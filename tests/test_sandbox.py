@@ -704,7 +704,7 @@ anything = st.text(odd, max_size=4) | st.text(st.characters(exclude_categories=[
 """Lone surrogates, NUL, and what is no character at all."""
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(anything, st.one_of(anything, st.lists(anything)), min_size=1, max_size=3))
 def test_all_that_json_can_say_survives_the_pipe(
     reader: Callable[[str, bytes], Any], row: dict[str, Any]
@@ -715,7 +715,7 @@ def test_all_that_json_can_say_survives_the_pipe(
         (document.text + document.title).encode("utf-8")
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(max_size=40).map(str.encode) | st.binary(max_size=40))
 def test_all_that_a_text_file_can_say_survives_the_pipe(
     reader: Callable[[str, bytes], Any], data: bytes

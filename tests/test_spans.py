@@ -34,7 +34,7 @@ def brute_force(
     ]
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(
     st.integers(1, 12),
     st.integers(0, 14),
@@ -72,7 +72,7 @@ def test_no_span_leaves_the_passage() -> None:
     assert spans[0].margin == -28.0
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     st.text("ab ?é😀", min_size=1, max_size=60),
     st.text("word é 😀.,\n", max_size=500),

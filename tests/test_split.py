@@ -23,7 +23,7 @@ def size(tokenizer: Any, text: str) -> int:
     return len(tokenizer.encode(text, add_special_tokens=False).ids)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(TEXTS, st.integers(8, 60), st.integers(0, 12))
 @example("x" * 5000, 20, 4)
 @example("word " * 500, 20, 19)
@@ -42,7 +42,7 @@ def test_passages_cover_the_text_within_their_size(
     assert all(i in covered or c.isspace() for i, c in enumerate(text))
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(TEXTS, st.integers(8, 60), st.integers(0, 12))
 @example(".:0\r# 0102.:0", 8, 2)
 def test_every_passage_adds_something_new(
@@ -56,7 +56,6 @@ def test_every_passage_adds_something_new(
         assert size(tokenizer, repeated) <= overlap
 
 
-@settings(deadline=None)
 @given(TEXTS, st.data())
 def test_a_sentence_holds_its_span(text: str, data: st.DataObject) -> None:
     start = data.draw(st.integers(0, len(text)))

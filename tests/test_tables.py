@@ -68,7 +68,7 @@ def check_row(data: bytes, document: Document, r: int, cells: list[str]) -> None
             assert document.line(offset) == line_in(data, mark)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(TABLES, st.sampled_from(",;\t|"), st.sampled_from(["\n", "\r\n", "\r"]), st.booleans())
 def test_csv_cells_are_found_at_their_lines(
     table: list[list[tuple[str, str, str]]], delimiter: str, newline: str, bom: bool
@@ -90,7 +90,7 @@ def test_csv_cells_are_found_at_their_lines(
         check_row(data, document, r, cells)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     TABLES,
     st.sampled_from(["\n", "\r\n", "\r"]),

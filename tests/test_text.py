@@ -27,7 +27,7 @@ def write(folder: Path, data: bytes, name: str = "note.txt") -> Path:
     return path
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(
     st.text(
         st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=300

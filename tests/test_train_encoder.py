@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from corpus.errors import InputError
@@ -63,7 +63,6 @@ def test_recall_equals_brute_force(
     st.integers(1, 4),
     st.integers(0, 3),
 )
-@settings(deadline=None)
 def test_no_batch_holds_a_passage_twice(
     passages: list[int], size: int, group: int, epoch: int
 ) -> None:
@@ -160,11 +159,11 @@ recipe = t.EncoderRecipe(**json.loads(sys.argv[1]))
 pairs = [t.Pair(q, p, tuple(a)) for q, p, a in json.loads(sys.argv[2])]
 def report(line):
     print(line, flush=True)
-    if line.startswith("step 20/") and sys.argv[5:]:
+    if line.startswith("step 6/") and sys.argv[5:]:
         os._exit(9)
 t.train_encoder(pairs, [pairs[:9]], Path(sys.argv[3]), Path(sys.argv[4]), recipe, report=report)
 """
-    recipe = {"epochs": 8.0, "batch_size": 12, "group": 3, "save_steps": 10}
+    recipe = {"epochs": 4.0, "batch_size": 12, "group": 3, "save_steps": 4}
     pairs = json.dumps([[p.question, p.passage, p.answers] for p in PAIRS])
     arguments = [json.dumps(recipe), pairs, str(BASE), str(tmp_path / "out")]
     run = [sys.executable, "-c", code, *arguments]

@@ -100,9 +100,7 @@ def workers() -> Iterator[None]:
         yield
 
 
-@settings(
-    deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(WORDS, WORDS, st.sampled_from(KINDS), st.sampled_from(CODECS))
 @example("It left the U.S\xa0. Army.", "Who kept it?", ".txt", "utf-8")
 @example("\x1b]0;owned\x07\u202e\x9b2J", "\x1b[31m\ud800 Who?", ".jsonl", "utf-8")

@@ -30,7 +30,7 @@ def brute_force(ids: Any, values: Any, query: Any, k: int) -> list[tuple[int, fl
     return ranked[:k]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(n=st.integers(0, 60), k=st.integers(1, 80), seed=st.integers(0, 999), copies=st.booleans())
 def test_search_equals_brute_force(n: int, k: int, seed: int, copies: bool) -> None:
     rng = np.random.default_rng(seed)

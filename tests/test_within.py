@@ -110,7 +110,7 @@ QUESTIONS = st.lists(
 CHOICES = st.tuples(st.integers(0, 2**32), st.sampled_from([0.0, 0.02, 0.1, 0.5, 0.9, 1.0]))
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(question=QUESTIONS, choice=CHOICES, k=st.integers(1, 60))
 def test_both_searches_are_the_full_ones_filtered(
     indexed: Indexed, question: str, choice: tuple[int, float], k: int
@@ -118,8 +118,8 @@ def test_both_searches_are_the_full_ones_filtered(
     within = indexed.snapshot.passage_ids(indexed.chosen(choice))
     query = indexed.encoder.encode_queries([question])[0]
     dense = indexed.dense.search(query, k, indexed.snapshot.passage_vectors, within)
-    # Inverted lists hold vectors of 8 bits, and give four candidates for each one wanted.
-    rounded = not indexed.dense.exact and 4 * k < len(within)
+    # Inverted lists hold vectors of 8 bits, and give few more candidates than are wanted.
+    rounded = not indexed.dense.exact and vectors._OVERFETCH * k < len(within)
     for restricted, full, tolerance in (
         (indexed.lexical.search(question, k, within), indexed.worded(question, within), 1e-5),
         (dense, indexed.scored(question, within), 1e-3 if rounded else 1e-5),
@@ -130,7 +130,7 @@ def test_both_searches_are_the_full_ones_filtered(
         assert dict(restricted) == pytest.approx({i: dict(full)[i] for i, _ in restricted}, 1e-5)
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(question=QUESTIONS, choice=CHOICES, k=st.integers(1, 300))
 def test_a_restricted_search_fuses_what_is_left(
     indexed: Indexed, question: str, choice: tuple[int, float], k: int
@@ -152,7 +152,7 @@ def test_a_restricted_search_fuses_what_is_left(
         assert found == pytest.approx({i: dict(expected)[i] for i in found}, abs=1e-5)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(question=QUESTIONS, k=st.integers(1, 200))
 def test_all_documents_are_no_restriction(indexed: Indexed, question: str, k: int) -> None:
     everything = [summary.id for summary in indexed.snapshot.summaries()]
@@ -164,7 +164,7 @@ def test_all_documents_are_no_restriction(indexed: Indexed, question: str, k: in
         assert len(restricted) == len(full)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(question=QUESTIONS, choice=CHOICES)
 def test_the_best_of_a_document_is_found_however_far_down_it_stands(
     indexed: Indexed, question: str, choice: tuple[int, float]

@@ -126,7 +126,7 @@ ROWS = st.integers(1, 3).flatmap(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(PARAGRAPHS | ROWS, min_size=1, max_size=6))
 def test_everything_is_found_in_order_and_once(blocks: list[str | list[list[str]]]) -> None:
     def fill(document: Any) -> None:
