@@ -60,10 +60,10 @@ passages 16 lists find .992 of what is nearest to the queries above, and .973 of
 questions; 48 find .999 and .995."""
 _ROWS = 65_536
 """How many vectors are float32 at once; FAISS itself takes so many at a time."""
-_OVERFETCH = 2
-"""How many candidates an approximate index gives for each one wanted, before rescoring."""
 _SLACK = 16
-"""How many more a flat one gives: FAISS adds in another order, and near-ties may swap."""
+"""How many more candidates than are wanted are scored anew, since near-ties may swap: FAISS adds in
+another order, and inverted lists hold 8 bits a number. Of 1,000,000 passages the best hundred
+are then the same as with a hundred more (330 questions), and a search takes a quarter less."""
 
 
 class VectorIndex:
@@ -178,7 +178,7 @@ class VectorIndex:
             within: ids of the passages to choose among; None means all.
         """
         among = len(self) if within is None else len(within)
-        wanted = min(among, k + _SLACK if self.exact else k * _OVERFETCH)
+        wanted = min(among, k + _SLACK)
         if wanted == 0:
             return []
         restriction = None if within is None else self._restriction(within)
@@ -223,7 +223,7 @@ def _tune(index: Any, ids: Ids, vectors: Stored) -> float:
     recall = 0.0
     for nprobe in _PROBES:
         index.nprobe = min(nprobe, index.nlist)
-        _, found = index.search(queries, _OVERFETCH * _RECALL_AT)
+        _, found = index.search(queries, _RECALL_AT + _SLACK)
         hits = 0
         for query, candidates, best in zip(queries, found, exact, strict=True):
             rows = np.searchsorted(ids, candidates[candidates >= 0])

@@ -119,7 +119,7 @@ def test_both_searches_are_the_full_ones_filtered(
     query = indexed.encoder.encode_queries([question])[0]
     dense = indexed.dense.search(query, k, indexed.snapshot.passage_vectors, within)
     # Inverted lists hold vectors of 8 bits, and give few more candidates than are wanted.
-    rounded = not indexed.dense.exact and vectors._OVERFETCH * k < len(within)
+    rounded = not indexed.dense.exact and k + vectors._SLACK < len(within)
     for restricted, full, tolerance in (
         (indexed.lexical.search(question, k, within), indexed.worded(question, within), 1e-5),
         (dense, indexed.scored(question, within), 1e-3 if rounded else 1e-5),
