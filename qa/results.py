@@ -92,8 +92,8 @@ class Result:
     hits: tuple[Hit, ...]
     """The passages that were found, best first."""
     read: int
-    """How many of them, from the first on, were read: the others were not expected to win, nor found
-    well enough to contradict."""
+    """How many of them, from the first on, were read: the others were not expected to win, nor
+    found well enough to contradict."""
     seconds: Seconds
     index: IndexState
 
