@@ -32,7 +32,7 @@ class Evidence:
     indexed: bool
     """Whether any passage of the index holds a whole gold span."""
     retrieved: bool
-    """Whether one of the passages that were found for the reader does."""
+    """Whether one of the passages that were read does."""
     read_first: bool
     """Whether the best answer was read in such a passage."""
     right_document: bool
@@ -44,9 +44,9 @@ def cause_of(evidence: Evidence) -> Cause | None:
 
     `not indexed`: no passage holds the answer. `wrong document`: the right words,
     cited from elsewhere. `abstained wrongly`: the right answer, not sure enough to be
-    given. `not retrieved`: no passage that was found holds the answer. `wrong span`: the
+    given. `not retrieved`: no passage that was read holds the answer. `wrong span`: the
     best answer was read in a passage that holds the right one. `not read first`: in
-    another passage, though the right one was found too. `answered wrongly`: the
+    another passage, though the right one was read too. `answered wrongly`: the
     documents do not say, and yet an answer was given.
     """
     if not evidence.answerable:

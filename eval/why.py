@@ -10,7 +10,6 @@ from eval.causes import RIGHT_F1, Cause, Evidence, cause_of
 from qa.answers import f1, whole_words
 from qa.pipeline import Pipeline
 from qa.render import printable
-from qa.results import Result
 
 __all__ = ["Explanation", "PassageTrace", "SpanTrace", "as_json", "as_text", "explain"]
 
@@ -61,10 +60,8 @@ class PassageTrace:
     fused_rank: int | None
     """None beyond the first hundred."""
     fused_score: float | None
-    retrieved: bool
-    """Whether it was among those that were found for the reader."""
     read: bool
-    """Whether it was read; what can change nothing is not."""
+    """Whether it was among those that the reader was given."""
     spans: tuple[SpanTrace, ...]
     """The reader's best spans of it, and its best right one; best first."""
 
@@ -80,7 +77,7 @@ class Explanation:
     searched: int
     """How many passages the index has."""
     read: int
-    """How many of them were read: as many as were wanted, or as could change what is said."""
+    """How many of them were read."""
     passages: tuple[PassageTrace, ...]
     """The passages that hold the gold text, the best ranked first, not more than five."""
     holding: int
@@ -107,12 +104,12 @@ def explain(pipeline: Pipeline, question: str, gold: str, *, read: int = 10) -> 
     total = pipeline.snapshot.count()[1]
     wide = {hit.passage.id: hit for hit in pipeline.search(question, min(total, _WIDE_DEPTH) or 1)}
     narrow = {hit.passage.id: hit for hit in pipeline.search(question, max(read, _FUSED_DEPTH))}
-    retrieved = {hit.passage.id for hit in result.hits}
+    were_read = {hit.passage.id for hit in result.hits}
 
     holding = list(_holding(pipeline, gold))
     holding.sort(key=lambda found: _rank(narrow.get(found[0]), wide.get(found[0])))
     passages = tuple(
-        _trace(pipeline, question, gold, found, narrow, wide, result)
+        _trace(pipeline, question, gold, found, narrow, wide, were_read)
         for found in holding[:_SHOWN_PASSAGES]
     )
     best = result.answers[0] if result.answers else None
@@ -123,7 +120,7 @@ def explain(pipeline: Pipeline, question: str, gold: str, *, read: int = 10) -> 
             f1=f1(best.text, [gold]) if best else 0.0,
             answered=result.answered,
             indexed=bool(holding),
-            retrieved=bool(holders & retrieved),
+            retrieved=bool(holders & were_read),
             read_first=best is not None and best.citations[0].passage in holders,
             right_document=True,
         )
@@ -134,7 +131,7 @@ def explain(pipeline: Pipeline, question: str, gold: str, *, read: int = 10) -> 
         cause=cause,
         verdict=_VERDICTS[cause],
         searched=total,
-        read=result.read,
+        read=len(result.hits),
         passages=passages,
         holding=len(holding),
         answers=tuple(
@@ -172,7 +169,7 @@ def _trace(
     found: tuple[int, str, int, int],
     narrow: dict[int, Hit],
     wide: dict[int, Hit],
-    result: Result,
+    were_read: set[int],
 ) -> PassageTrace:
     id_, document_id, start, end = found
     document = pipeline.document(document_id)
@@ -203,8 +200,7 @@ def _trace(
         lexical_rank=far.lexical_rank if far else None,
         fused_rank=near.rank if near else None,
         fused_score=near.score if near else None,
-        retrieved=near is not None and near.rank <= len(result.hits),
-        read=near is not None and near.rank <= result.read,
+        read=id_ in were_read,
         spans=tuple(shown),
     )
 
@@ -236,7 +232,7 @@ def _lines(e: Explanation) -> Iterator[str]:
             f" dense rank {_or_none(passage.dense_rank)},"
             f" fused rank {_or_none(passage.fused_rank)}"
             + ("" if passage.fused_score is None else f" (score {passage.fused_score:.3f})")
-            + f" – {_reading(passage)}"
+            + (" – read" if passage.read else f" – not among the {e.read} read")
         )
         for span in passage.spans:
             yield (
@@ -252,12 +248,6 @@ def _lines(e: Explanation) -> Iterator[str]:
     if not e.answers:
         yield "no answer was found in what was read"
     yield f"threshold  {e.threshold:.2f}; * marks what matches the gold"
-
-
-def _reading(passage: PassageTrace) -> str:
-    if passage.read:
-        return "read"
-    return "not read: it could not win" if passage.retrieved else "not found for the reader"
 
 
 def _short(text: str) -> str:

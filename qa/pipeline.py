@@ -1,6 +1,5 @@
 """A question in, cited answers out: search, read, compare spans across passages, cite."""
 
-import math
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +17,7 @@ from embeddings.encoder import open_encoder
 from embeddings.exports import export
 from embeddings.search import Hit, Search
 from qa.calibration import Calibration
-from qa.ranking import Candidate, candidates, contradicting, exact_first, to_read, without_overlaps
+from qa.ranking import Candidate, candidates, contradicting, exact_first, without_overlaps
 from qa.reader import Reader
 from qa.results import Answer, Citation, IndexState, Result, Seconds, Span
 from qa.settings import SEARCH_WEIGHT, model_pair
@@ -107,8 +106,7 @@ class Pipeline:
         Args:
             question: in plain words.
             answers: how many answers to return, at most.
-            read: how many passages to find, and to read as far as they can still change what
-                is said.
+            read: how many passages to read.
             min_confidence: the threshold in [0, 1] instead of the fitted one.
             within: paths of files and folders, or what else names documents; these alone
                 are asked. Empty means all.
@@ -123,7 +121,7 @@ class Pipeline:
         with stages("search"):
             hits = self._search.search(search_for or question, read, documents if within else None)
         with stages("read"):
-            spans, number_read = self._spans(question, hits)
+            spans = self.spans(question, hits)
         with stages("pool"):
             best = exact_first(candidates(question, spans), question)[:answers]
             found = contradicting([self._answer(each) for each in best], question)
@@ -133,7 +131,6 @@ class Pipeline:
             answers=found,
             threshold=self._calibration.threshold if min_confidence is None else min_confidence,
             hits=tuple(hits),
-            read=number_read,
             seconds=Seconds(
                 seconds["search"], seconds["read"] + seconds["pool"], sum(seconds.values())
             ),
@@ -147,11 +144,22 @@ class Pipeline:
             confidence=found[0].confidence if found else None,
             threshold=result.threshold,
             passages=len(hits),
-            read=number_read,
             generation=self._state.generation,
             seconds={**seconds, "total": result.seconds.total},
         )
         return result
+
+    def spans(self, question: str, hits: Sequence[Hit]) -> list[Span]:
+        """The candidate answers in these passages, best first, none overlapping another."""
+        readings = self._reader.read(
+            question, [hit.passage.text for hit in hits], n=_SPANS_PER_PASSAGE
+        )
+        return without_overlaps(
+            span
+            for hit, found in zip(hits, readings, strict=True)
+            for scored in found
+            if (span := self._span(hit, scored)) is not None
+        )
 
     # What follows lets a stage be looked at by itself, for measuring and explaining.
 
@@ -206,30 +214,6 @@ class Pipeline:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-    def _spans(self, question: str, hits: Sequence[Hit]) -> tuple[list[Span], int]:
-        """The candidate answers in these passages, and how many of them were read.
-
-        The spans come best first, none overlapping another. What is found too poorly to
-        contradict an answer is read only where it might hold a better one.
-        """
-        first = to_read(hits, math.inf)
-        spans = self._read(question, hits[:first])
-        known = max((span.score for span in spans), default=-math.inf)
-        all_ = to_read(hits, known)
-        spans += self._read(question, hits[first:all_])
-        return without_overlaps(spans), all_
-
-    def _read(self, question: str, hits: Sequence[Hit]) -> list[Span]:
-        readings = self._reader.read(
-            question, [hit.passage.text for hit in hits], n=_SPANS_PER_PASSAGE
-        )
-        return [
-            span
-            for hit, found in zip(hits, readings, strict=True)
-            for scored in found
-            if (span := self._span(hit, scored)) is not None
-        ]
 
     def _span(self, hit: Hit, scored: ScoredSpan) -> Span | None:
         """The scored span in the document's own offsets, trimmed.

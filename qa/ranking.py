@@ -5,24 +5,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from embeddings.search import Hit
 from qa.calibration import Signals
 from qa.pooling import Relation, are_near, is_exact, is_rough, pooled, relation
 from qa.results import Answer, Span
-from qa.settings import POOLING_TEMPERATURE, SEARCH_WEIGHT
+from qa.settings import POOLING_TEMPERATURE
 
-__all__ = [
-    "Candidate",
-    "candidates",
-    "contradicting",
-    "exact_first",
-    "to_read",
-    "without_overlaps",
-]
+__all__ = ["Candidate", "candidates", "contradicting", "exact_first", "without_overlaps"]
 
-_HIGHEST_MARGIN = 16.0
-"""A passage that is found no better than a rival must be is not expected to have an answer of a
-higher margin, in logits. CHANGELOG.md has the figures."""
 _CITATION_MARGIN = 6.0
 """How far, in the reader's logits, an equal answer elsewhere may lie below the best one and still
 be cited: further down, the same words may stand there by chance. A judgement, not measured."""
@@ -37,23 +26,6 @@ _NEAR_RIVAL_MARGIN = 0.0
 _CERTAIN, _CHANCE = 0.93, 0.08
 """What is so probable is contradicted only by what is near, or at least so probable. All but the
 margin of near ones were chosen on one half of the sample's gold questions."""
-
-
-def to_read(hits: Sequence[Hit], best: float) -> int:
-    """How many of the hits, from the first on, can still change what is said.
-
-    Those that are found well enough to contradict, and those that might hold a better
-    answer than what is known.
-
-    Args:
-        hits: best first.
-        best: the highest score of an answer known so far; infinite where it is only asked
-            which might contradict.
-    """
-    return sum(
-        hit.score >= _RIVAL_SEARCH or hit.score * SEARCH_WEIGHT + _HIGHEST_MARGIN > best
-        for hit in hits
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,10 +90,7 @@ class Result:
     """Best first, also those below the threshold."""
     threshold: float
     hits: tuple[Hit, ...]
-    """The passages that were found, best first."""
-    read: int
-    """How many of them, from the first on, were read: the others were not expected to win, nor
-    found well enough to contradict."""
+    """The passages that were read."""
     seconds: Seconds
     index: IndexState
 

@@ -210,29 +210,6 @@ def test_worker_count_never_changes_an_answer(
             assert plain(pipeline.ask(entry["question"])) == plain(results[entry["id"]])
 
 
-def test_what_is_not_read_would_have_changed_nothing(
-    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Beside readings of all that was found."""
-    asked = [entry["question"] for entry in [*QUESTIONS[::6], *DIFFERENCES[::5]]]
-    in_part = [pipeline.ask(question) for question in asked]
-    assert sum(result.read for result in in_part) < 0.8 * sum(len(r.hits) for r in in_part)
-    assert any(result.disagreement for result in in_part)
-
-    monkeypatch.setattr("qa.pipeline.to_read", lambda hits, _: len(hits))
-    for question, part in zip(asked, in_part, strict=True):
-        whole = pipeline.ask(question)
-        assert whole.read == len(whole.hits) == len(part.hits)
-        assert said(part) == said(whole)
-        assert part.answers[0].confidence == pytest.approx(whole.answers[0].confidence, abs=0.01)
-
-
-def said(result: Result) -> Any:
-    """The best answer with every place that gives it, and what contradicts it."""
-    best = result.answers[0]
-    return best.text, best.citations, [result.answers[n].text for n in best.disagrees_with]
-
-
 def test_company_never_changes_a_reading(reader_model: ExportedModel) -> None:
     reader = Reader(reader_model)
     texts = [path.read_text(encoding="utf-8")[:900] for path in sorted(SAMPLE.glob("*.txt"))]

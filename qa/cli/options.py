@@ -69,7 +69,7 @@ TitleColumn = Annotated[
     str | None,
     typer.Option("--title-column", metavar="NAME", help="Take rows' titles from this column."),
 ]
-Read = Annotated[int, typer.Option(min=1, max=1000, help="How many passages to read, at most.")]
+Read = Annotated[int, typer.Option(min=1, max=1000, help="How many passages to read.")]
 Distractors = Annotated[
     list[Path] | None,
     typer.Option(metavar="FILE", help="SQuAD paragraphs that join SQuAD's own; repeatable."),
