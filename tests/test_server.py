@@ -320,7 +320,7 @@ def test_the_openapi_is_true(server: Server, tmp_path: Path) -> None:
     done = subprocess.run(
         [
             Path(sys.executable).parent / "schemathesis", "run", f"{server.url}/openapi.json",
-            "--max-examples", "8", "--seed", "7", "--request-timeout", "60",
+            "--max-examples", "15", "--seed", "7", "--request-timeout", "60",
             "--phases", "examples,coverage,fuzzing", "--no-color",
         ],
         capture_output=True, text=True, cwd=tmp_path,
