@@ -96,7 +96,7 @@ NAMELESS = """() => every("button, summary, input, textarea, img, progress")
     .map(name)
 """
 FIRST = {"answered", "disagreeing", "documents", "hostile", "nothing", "pdf", "start", "token"}
-"""These are looked at in the short run of the tests, on a narrow screen; the long run has all."""
+"""The short run of the tests looks at these, on a narrow screen; the others are in the long one."""
 FOCUS = """() => {
     const on = document.activeElement;
     if (on === document.body) return null;
