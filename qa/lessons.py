@@ -16,6 +16,7 @@ import numpy as np
 from corpus.errors import InputError
 from embeddings.encoder import Encoder
 from embeddings.mining import mine
+from qa.altered import altered
 from qa.answers import normalise, without
 from qa.gold import Article, Paragraph, Question
 from qa.settings import DENSE_WEIGHT
@@ -67,6 +68,8 @@ class Recipe:
     searched: float = 0.0
     """Of those paragraphs the share that search finds for the question, in all of the training
     data; the others are the most alike of its own article."""
+    altered: float = 0.0
+    """Share of the questions also shown changed, so that their paragraph answers them no longer."""
     final_rate: float = 0.0
     """To what part of it the learning rate falls."""
     averaged: float = 0.0
@@ -92,6 +95,8 @@ class Example:
     window: Window
     start: int
     end: int
+    taught: bool = True
+    """Whether teachers are asked: of altered questions they know no better."""
 
 
 def epoch_batches(
@@ -117,6 +122,22 @@ def epoch_batches(
                 if wrong is not None:
                     unanswerable = replace(question, spans=())
                     examples.extend(_examples(tokenizer, unanswerable, wrong, recipe, rng))
+            if recipe.altered and question.spans and rng.random() < recipe.altered:
+                changed = altered(
+                    question.text,
+                    paragraph.text,
+                    [(span.start, span.end) for span in question.spans],
+                    _alike(paragraph, article, articles, rng),
+                    rng,
+                )
+                if changed is not None:
+                    unanswerable = replace(question, text=changed, spans=())
+                    examples.extend(
+                        replace(example, taught=False)
+                        for example in _examples(
+                            tokenizer, unanswerable, paragraph.text, recipe, rng
+                        )
+                    )
 
     # A little noise on the length keeps the same neighbours from meeting in every epoch.
     examples.sort(key=lambda example: len(example.window.input_ids) + rng.uniform(0, 8))
@@ -199,6 +220,21 @@ def _wrong_paragraph(
         if best is None or shared > best[0]:
             best = (shared, text)
     return best[1] if best else None
+
+
+def _alike(
+    paragraph: Paragraph, article: Article, articles: Sequence[Article], rng: random.Random
+) -> list[str]:
+    """What is asked and written in a few other paragraphs, of the same article where it has any."""
+    others = [other for other in article.paragraphs if other is not paragraph]
+    drawn = (
+        rng.sample(others, min(4, len(others)))
+        if others
+        else [rng.choice(rng.choice(articles).paragraphs) for _ in range(4)]
+    )
+    return [
+        text for other in drawn for text in (other.text, *(asked.text for asked in other.questions))
+    ]
 
 
 def _examples(

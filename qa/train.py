@@ -327,20 +327,24 @@ def _loss(
         torch.tensor([example.end for example in batch], device=device),
     )
     pairs = zip(ends_of, golds, strict=True)
-    loss = torch.stack([functional.cross_entropy(logits, gold) for logits, gold in pairs]).mean()
+    losses = [functional.cross_entropy(logits, gold, reduction="none") for logits, gold in pairs]
+    loss = torch.stack(losses).mean(0)
     if not teachers:
-        return loss
+        return loss.mean()
     heat = recipe.temperature
     with torch.inference_mode():
         told = [_logits(teacher, windows_, device) for teacher in teachers]
     followed = [
         functional.cross_entropy(
-            logits / heat, torch.stack([(t / heat).softmax(-1) for t in thought]).mean(0).clone()
+            logits / heat,
+            torch.stack([(t / heat).softmax(-1) for t in thought]).mean(0).clone(),
+            reduction="none",
         )
         for logits, thought in zip(ends_of, zip(*told, strict=True), strict=True)
     ]
     # Gradients of softened logits are smaller by the square of the temperature.
-    return (1 - recipe.taught) * loss + recipe.taught * heat**2 * torch.stack(followed).mean()
+    taught = recipe.taught * torch.tensor([float(e.taught) for e in batch], device=device)
+    return ((1 - taught) * loss + taught * heat**2 * torch.stack(followed).mean(0)).mean()
 
 
 def _parameter_groups(model: Any, weight_decay: float) -> list[dict[str, Any]]:

@@ -21,8 +21,8 @@ ROOMS = {
     "qa": [
         "answers", "gold", "saved", "corrections", "settings", "spans", "reader", "calibration",
         "english", "values", "pooling", "results", "trimming", "ranking", "indexing", "model_list",
-        "doctor", "pipeline", "render", "verify", "lessons", "train", "pairs", "examples",
-        "followup", "conversation", "feedback", "uploads", "library", "access", "reference",
+        "doctor", "pipeline", "render", "verify", "altered", "lessons", "train", "pairs",
+        "examples", "followup", "conversation", "feedback", "uploads", "library", "access", "reference",
         "markup",
     ],
     "eval": [

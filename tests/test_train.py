@@ -3,6 +3,7 @@
 import json
 import lzma
 import random
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -11,14 +12,17 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import ToyEncoder, citespan
+from hypothesis import given
+from hypothesis import strategies as st
 
 from corpus.errors import GoldError, InputError, ModelError
 from embeddings.exports import ModelSource, export
 from embeddings.precision import has_bfloat16
 from qa import lessons
 from qa import train as training
+from qa.altered import altered
 from qa.gold import read_squad
-from qa.lessons import Recipe, TrainingSet, epoch_batches
+from qa.lessons import Example, Recipe, TrainingSet, epoch_batches
 from qa.reader import Reader
 from qa.settings import model_pair
 from qa.spans import Window
@@ -308,6 +312,44 @@ def test_examples_point_at_their_answers(tmp_path: Path, tokenizer: Any) -> None
     assert all((e.start, e.end) == (0, 0) for e in unanswerable)
     # Every question also came with a paragraph that does not hold its answer, where there is one.
     assert len(examples) * 0.4 < len(unanswerable) <= len(examples) / 2
+
+
+PASSAGE = (
+    "The bridge at Orle was opened by Ada Wolf in 1931, the first of its kind. It cost 58 crowns."
+)
+ALIKE = ["The tower was built by Bo Lind.", "In the year 1840 some 730 men came to Ostra."]
+
+
+@given(
+    st.sampled_from(
+        ["Who opened the bridge at Orle?", "What did the first bridge cost in 1931?", "why"]
+    ),
+    st.randoms(use_true_random=False),
+)
+def test_an_altered_question_asks_for_something_else(question: str, rng: random.Random) -> None:
+    start = PASSAGE.index("Ada Wolf")
+    changed = altered(question, PASSAGE, [(start, start + 8)], ALIKE, rng)
+    if changed is None:
+        return
+    new = set(changed.rstrip("?").split()) - set(question.rstrip("?").split())
+    elsewhere = set(re.findall(r"\w+", " ".join(ALIKE))) - set(re.findall(r"\w+", PASSAGE))
+    # Turned round, denied, or with what the other texts say and this one does not.
+    assert new
+    assert new <= {"last", "closed", "didn't"} | elsewhere
+
+
+def test_altered_questions_have_no_answer_and_no_teacher(tmp_path: Path, tokenizer: Any) -> None:
+    path = squad(tmp_path / "train.json", seed=1)
+    sets = [(TrainingSet(path), read_squad(path))]
+    plain = Recipe(max_tokens=64, stride=16, negatives=0.0)
+
+    def examples(recipe: Recipe) -> list[Example]:
+        return [e for batch in epoch_batches(sets, tokenizer, recipe, 0) for e in batch]
+
+    added = [e for e in examples(replace(plain, altered=1.0)) if not e.taught]
+    assert all(e.taught for e in examples(plain))
+    assert added
+    assert all((e.start, e.end) == (0, 0) for e in added)
 
 
 def test_the_command(base: Path, tmp_path: Path) -> None:

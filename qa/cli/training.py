@@ -37,6 +37,12 @@ def reader(
     searched: Annotated[
         float, typer.Option(min=0, max=1, help="Share of those found by search.")
     ] = 0.0,
+    altered: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, help="Share of questions also shown changed, and without an answer."
+        ),
+    ] = 0.0,
     averaged: Annotated[
         float, typer.Option(min=0, max=1, help="Share of the steps, at the end, to average.")
     ] = 0.0,
@@ -75,6 +81,7 @@ def reader(
         max_tokens=max_tokens,
         negatives=negatives,
         searched=searched,
+        altered=altered,
         averaged=averaged,
         final_rate=final_rate,
         warmup=warmup,
@@ -120,7 +127,7 @@ def encoder(
         from embeddings.train import EncoderRecipe, train_encoder
     except ImportError as error:
         raise InputError(
-            f"{error.name} is not installed; training needs it: pip install 'citespan[train]'"
+            f"{error.name} is not installed; training needs it: pip install -c constraints.txt '.[train]'"
         ) from error
     from qa.lessons import TrainingSet
     from qa.pairs import pairs
