@@ -68,10 +68,13 @@ def same_answer_key(text: str) -> str:
     True
     >>> same_answer_key("1.5 million") == same_answer_key("15 million")
     False
+    >>> same_answer_key("Hepatitis A") == same_answer_key("hepatitis")
+    False
     """
-    words = (word.strip(_OUTER) for word in text.casefold().split())
-    kept = [word for word in words if word and word not in _ARTICLE_WORDS]
-    return " ".join(kept) or text.casefold()
+    words = [word for each in text.split() if (word := each.strip(_OUTER))]
+    # Hepatitis A has no article.
+    kept = [w for n, w in enumerate(words) if (w.lower() if n == 0 else w) not in _ARTICLE_WORDS]
+    return " ".join(kept).casefold() or text.casefold()
 
 
 def exact_match(prediction: str, golds: Sequence[str]) -> float:

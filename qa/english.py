@@ -71,6 +71,7 @@ _BY_DIMENSION = {
     "volume": {1e-3: "ml millilitre", 1.0: "litre liter", 3.785411784: "gallon"},
     "power": {1.0: "w watt", 1e3: "kw kilowatt", 1e6: "mw megawatt", 1e9: "gw gigawatt"},
     "temperature": {1.0: "degree °c °"},
+    "fahrenheit": {1.0: "°f degree-fahrenheit degrees-fahrenheit"},
     "%": {1.0: "% percent per-cent percentage"},
     "$": {1.0: "$ dollar usd"}, "€": {1.0: "€ euro eur"},
     "£": {1.0: "£ pound gbp"}, "¥": {1.0: "¥ yen"},

@@ -4,6 +4,7 @@ English. Two answers are compared by what they say and not by how they spell it,
 so that "fifty-eight" is 58, and "nearly five dozen" is something from 54 to 60.
 """
 
+import math
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -108,14 +109,18 @@ _THIN_SPACE = re.compile("(?<=\\d)[\u00a0\u2009\u202f](?=\\d{3}(?!\\d))")
 _AMOUNT = re.compile(
     rf"(?P<sign>(?<![\w\d])[-−])?(?P<currency>[$€£¥])?\s?(?P<number>{_NUMBER})"
     r"(?P<half>\s+and\s+a\s+half)?(?:\s+(?P<scale>1000|1000000|1000000000|1000000000000)(?!\d))?"
-    r"(?:(?:(?<=\d)|\s+)(?P<short>bn|m)(?=\s*$)|)"
+    r"(?:(?:(?<=\d)|\s+)(?P<short>bn|(?(currency)m|(?!)))(?=\s*$)|)"
     r"(?P<dozen>\s*dozen)?(?:st|nd|rd|th)?"
-    r"(?:[\s-]*(?P<unit>%|°\s?C|°|[^\W\d_]+(?:[\s-](?:cent|metres?|kilometres?|miles?)(?!\w))?))?"
+    r"(?:[\s-]*(?P<unit>%|°\s?[CF]|°|"
+    r"[^\W\d_]+(?:[\s-](?:cent|metres?|kilometres?|miles?|[Ff]ahrenheit)(?!\w))?))?"
 )
+_METRES_OR_MILLIONS = re.compile(r"(?<![$€£¥\d.,])[\d.,]+m\b")
+_DECADE = re.compile(r"\b(\d{3}0)['’]?s\b")
 _RANGE = re.compile(r"\b(?:between|from)\b|\d$", re.IGNORECASE)
 _RANGE_MIDDLE = re.compile(r"[^\W\d_]*%?(?:\s+(?:and|to)\s+|\s?[-–]\s?)[$€£¥]?")
 _COMPOUND = {"time", "length", "mass"}
-_PARTS_OF = re.compile(r"(\d+)\s*(?:[a-z]+\s+)?(?:in|out of)(?: every)? (\d+)")
+_PARTS_OF = re.compile(r"(\d+)\s*(?:[a-z]+\s+)?(?:in(?! (?:1\d|20)\d\d\b)|out of)(?: every)? (\d+)")
+"""One in seven, but not twelve people in 2015."""
 _FRACTION = re.compile(r"\b(?:(\d+)|an?|one|the)?[\s-]*(half|quarters?|3rds?|4ths?|5ths?|10ths?)\b")
 _FRACTIONS = {"half": 2, "quarter": 4, "3rd": 3, "4th": 4, "5th": 5, "10th": 10}
 
@@ -240,10 +245,16 @@ def _date(match: re.Match[str]) -> Date:
 
 
 def _quantities(text: str) -> Quantities | None:
+    if _METRES_OR_MILLIONS.search(text):
+        return None
+    if match := _DECADE.search(text):
+        return Quantities((Quantity(float(match[1]), float(match[1]) + 9, "", "decade"),))
     hedged = hedge(text)
     if match := _PARTS_OF.search(text):
         share = 100 * int(match[1]) / max(1, int(match[2]))
-        return Quantities((Quantity(*_between(share, 1.0, hedged), "%", hedged.name),))
+        low, _ = _between(math.floor(share), 1.0, hedged)
+        _, high = _between(math.ceil(share), 1.0, hedged)  # One in seven is 14 or 15 %.
+        return Quantities((Quantity(low, high, "%", hedged.name),))
     if not re.search(r"\d (?:and a half|\d+\b|dozen)|half an? (?:\d|dozen)", text) and (
         match := _FRACTION.search(text)
     ):
@@ -308,7 +319,7 @@ def _joined(amounts: Iterator[Quantity]) -> Iterator[Quantity]:
 
 
 def _dimension(currency: str | None, unit: str) -> tuple[str, float]:
-    name = re.sub(r"\s+", "-", unit.strip().lower())
+    name = re.sub(r"\s+", "-", unit.strip().lower().replace("° ", "°"))
     for form in (
         name,
         name.removesuffix("s"),
