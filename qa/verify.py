@@ -2,11 +2,13 @@
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from corpus.errors import InputError
 from corpus.extract import DEFAULT_COLUMNS, Columns
+from corpus.records import Document
 from corpus.sandbox import Limits, ReadFile, Sandbox
 from corpus.split import sentence_around
 from qa.saved import citation_with, objects, read_saved
@@ -18,6 +20,8 @@ Status: TypeAlias = Literal["unchanged", "moved", "changed", "missing", "reader-
 _HOW_TO_SAVE = "save answers with `citespan ask QUESTION --json`"
 _MAX_FILE_BYTES = 2**31
 """An index may have been told to take larger files than is usual."""
+_NUMBER = re.compile(r", row \d+$")
+"""What ends the title of a row that has none of its own."""
 _KEYS = {
     "document": str,
     "source": str,
@@ -35,10 +39,11 @@ def verify(citations: list[dict[str, Any]], columns: Columns = DEFAULT_COLUMNS) 
 
     `unchanged`: the same characters stand at the same offsets. `moved`: not
     there, but the quote within its whole sentence stands elsewhere, at the added
-    `start_now` and `end_now`. `reader-changed`: the file's bytes are the same
-    but today's loader makes another text of them. `missing`: the file, or its
-    row, is gone. `changed`: everything else. Where a file cannot be read, the
-    added `reason` says why.
+    `start_now` and `end_now`; where a table's row has moved, in the row with the added
+    id `document_now`. `reader-changed`: the file's bytes are the same but today's
+    loader makes another text of them. `missing`: the file, or its row, is gone.
+    `changed`: everything else. Where a file cannot be read, the added `reason` says
+    why.
 
     Args:
         citations: as `read_citations` gives them.
@@ -101,17 +106,52 @@ def _check(citation: dict[str, Any], loaded: dict[Path, ReadFile]) -> dict[str, 
             "reason": f"{file.path} {file.reason}",
         }
     document = next((d for d in file.documents if d.id == citation["document"]), None)
-    if document is None:
-        return {"status": "reader-changed" if same_file else "missing"}
-    start, quote = citation["start"], citation["quote"]
-    if document.text[start : citation["end"]] == quote:
+    if document is not None and _stands(document, citation, same_file=same_file):
         return {"status": "unchanged"}
     if same_file:
         return {"status": "reader-changed"}
-    start_now = _moved_to(document.text, citation)
-    if start_now is None:
-        return {"status": "changed"}
-    return {"status": "moved", "start_now": start_now, "end_now": start_now + len(quote)}
+    for other in _where_it_may_be(document, file, citation):
+        start_now = _moved_to(other.text, citation)
+        if start_now is not None:
+            moved = {"start_now": start_now, "end_now": start_now + len(citation["quote"])}
+            elsewhere = {} if other is document else {"document_now": other.id}
+            return {"status": "moved", **moved, **elsewhere}
+    return {"status": "missing" if document is None else "changed"}
+
+
+def _stands(document: Document, citation: dict[str, Any], *, same_file: bool) -> bool:
+    """Whether the document has the quote where it was cited.
+
+    Of a changed table's row the title and the whole sentence must be there too: the row of
+    this number may be another by now.
+    """
+    start, first = citation["start"], citation["sentence_start"]
+    if document.text[start : citation["end"]] != citation["quote"]:
+        return False
+    if document.row is None or same_file:
+        return True
+    sentence = citation["sentence"]
+    return document.text[first : first + len(sentence)] == sentence and _is_called(
+        document, citation
+    )
+
+
+def _where_it_may_be(
+    document: Document | None, file: ReadFile, citation: dict[str, Any]
+) -> Iterator[Document]:
+    """The cited document; of a table every row with its title, from there on outwards."""
+    if document is not None and document.row is None:
+        yield document
+        return
+    at = document.row or 0 if document else 0
+    rows = [row for row in file.documents if row.row is not None and _is_called(row, citation)]
+    yield from sorted(rows, key=lambda row: abs((row.row or 0) - at))
+
+
+def _is_called(row: Document, citation: dict[str, Any]) -> bool:
+    """Whether the row has the title that was cited, where one was; its number is no title."""
+    cited = citation.get("title")
+    return cited is None or _NUMBER.sub("", row.title) == _NUMBER.sub("", str(cited))
 
 
 def _moved_to(text: str, citation: dict[str, Any]) -> int | None:

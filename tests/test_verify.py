@@ -2,11 +2,14 @@
 
 import csv
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from corpus.errors import InputError
 from corpus.extract import Columns
@@ -22,6 +25,7 @@ def citation_of(document: Document, start: int, end: int) -> dict[str, Any]:
     low, high = sentence_around(document.text, start, end)
     return {
         "document": document.id,
+        "title": document.title,
         "source": str(document.source),
         "sha256": document.sha256,
         "start": start,
@@ -255,6 +259,31 @@ def test_a_row_that_is_gone_is_missing(
     assert status(saved) == "unchanged"
     write(path, OTHER)
     assert status(saved) == "missing"
+
+
+@settings(max_examples=10)  # Each starts processes that read.
+@given(st.permutations(range(4)), st.integers(0, 3))
+def test_a_row_is_found_wherever_it_went(order: Sequence[int], cited: int) -> None:
+    rows = ["Ada Wolf,1920 in Oslo", "Bo Lind,1931 in Bonn", "Cy Hart,1920 in Oslo", "Di Rue,1899"]
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "people.csv"
+        path.write_text("\n".join(["name,born", *rows]), encoding="utf-8")
+        document = load(path, path.read_bytes()).documents[cited]
+        start = document.text.index(rows[cited].split(",")[1])
+        saved = citation_of(document, start, len(document.text))
+
+        path.write_text("\n".join(["name,born", *(rows[n] for n in order)]), encoding="utf-8")
+        (checked,) = verify([saved])["citations"]
+        if order[cited] == cited:
+            assert checked["status"] == "unchanged"
+        else:
+            assert checked["status"] == "moved"
+            now = load(path, path.read_bytes()).documents[order.index(cited)]
+            assert checked["document_now"] == now.id
+            assert now.text[checked["start_now"] : checked["end_now"]] == saved["quote"]
+
+        path.write_text("\n".join(["name,born", *rows[:cited], *rows[cited + 1 :]]))
+        assert status(saved) in ("missing", "changed")
 
 
 def test_columns_are_those_of_when_it_was_saved(tmp_path: Path) -> None:
