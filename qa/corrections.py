@@ -81,7 +81,9 @@ def rows_of(
 
     Its objects with a `question` and `answers` count, however deep they lie in JSON or
     JSON lines. A saved answer is taken as right as it stands: the best answer with all
-    of its places, or, where none was given, that the documents do not say. A
+    of its places, or, where none was given, that the documents do not say. Of a
+    conversation those turns are left out that failed or whose answer the visitor called
+    wrong, and a question that follows another counts with what it follows. A
     correction holds its answers as plain texts; without spans each must stand in one
     place of the documents alone.
 
@@ -90,11 +92,12 @@ def rows_of(
         InputError: the file holds nothing of the kind.
     """
     found = objects(read_saved(saved, _EXPECTED))
-    items = [item for item in found if "question" in item and "answers" in item]
-    if not items:
+    asked = [item for item in found if "question" in item and "answers" in item]
+    if not asked:
         raise InputError(f"{saved} holds no answers; {_EXPECTED}")
+    items = [item for item in asked if not _is_wrong(item)]
     if answer is not None or no_answer:
-        questions = {str(item["question"]) for item in items}
+        questions = {str(item.get("topic") or item["question"]) for item in asked}
         if len(questions) > 1:
             raise InputError(
                 f"{saved} holds {len(questions)} questions, and --answer and --no-answer correct"
@@ -102,6 +105,11 @@ def rows_of(
             )
         answers = [] if answer is None else [answer]
         items = [{"question": questions.pop(), "answers": answers}]
+    if not items:
+        raise InputError(
+            f"{saved} holds no answers but failed ones and such as were called wrong; correct one"
+            " with --answer or --no-answer"
+        )
     documents = _Documents(snapshot)
     return [
         _row(item, documents, within, f"{saved}, answer {n}") for n, item in enumerate(items, 1)
@@ -171,6 +179,11 @@ class _Documents:
         )
 
 
+def _is_wrong(item: dict[str, Any]) -> bool:
+    """Whether it is a turn of a conversation that is no gold as it stands."""
+    return bool(item.get("error")) or item.get("verdict") in {"wrong", "marked"}
+
+
 def _row(item: dict[str, Any], documents: _Documents, within: str | None, where: str) -> GoldRow:
     answers = item["answers"]
     if "answered" not in item:
@@ -179,8 +192,9 @@ def _row(item: dict[str, Any], documents: _Documents, within: str | None, where:
             return replace(row, spans=tuple(_respanned(row, documents, where)))
         places = (documents.locate(answer, within, where) for answer in row.answers)
         return replace(row, spans=tuple(places))
-    if not item["answered"]:
-        return parse_row({"question": item["question"], "answers": []}, where)
+    question = item.get("topic") or item["question"]
+    if not item["answered"] or item.get("verdict") == "unanswerable":
+        return parse_row({"question": question, "answers": []}, where)
     best = answers[0] if isinstance(answers, list) and answers else None
     citations = best.get("citations") if isinstance(best, dict) else None
     if not isinstance(citations, list) or not citations:
@@ -191,7 +205,7 @@ def _row(item: dict[str, Any], documents: _Documents, within: str | None, where:
         document, start, end, quote = (citation[key] for key in _CITATION)
         spans.append(documents.checked(document, start, end, quote, where))
         quotes.append(quote)
-    answered = parse_row({"question": item["question"], "answers": quotes}, where)
+    answered = parse_row({"question": question, "answers": quotes}, where)
     return replace(answered, spans=tuple(spans))
 
 

@@ -82,6 +82,29 @@ def test_lines_and_exports_are_read(saved: Path, snapshot: Snapshot, tmp_path: P
         rows_of(path, snapshot, answer="58")
 
 
+def test_of_a_conversation_what_was_called_wrong_is_no_gold(
+    saved: Path, snapshot: Snapshot, tmp_path: Path
+) -> None:
+    one = json.loads(saved.read_text())
+    turns = [
+        {**one, "verdict": "wrong"},
+        {**one, "answered": False, "answers": [], "error": "the index is damaged"},
+        {**one, "question": "And who?", "topic": "How many went public? And who?"},
+        {**one, "question": "Why?", "verdict": "unanswerable"},
+    ]
+    path = tmp_path / "chat.json"
+    path.write_text(json.dumps({"turns": turns}))
+    followed, unanswerable = rows_of(path, snapshot)
+    assert followed.question == "How many went public? And who?"
+    assert followed.answers[0] == "58"
+    assert (unanswerable.question, unanswerable.answers) == ("Why?", ())
+    path.write_text(json.dumps({"turns": turns[:1]}))
+    with pytest.raises(CitespanError, match="called wrong"):
+        rows_of(path, snapshot)
+    (corrected,) = rows_of(path, snapshot, no_answer=True)
+    assert corrected.answers == ()
+
+
 def change(result: dict[str, Any], **fields: Any) -> dict[str, Any]:
     citation = {**result["answers"][0]["citations"][0], **fields}
     return {**result, "answers": [{**result["answers"][0], "citations": [citation]}]}
