@@ -1,13 +1,15 @@
 """A question in, cited answers out: search, read, compare spans across passages, cite."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from threading import Thread
 from types import TracebackType
 from typing import Self
 
-from corpus.errors import InputError
+from corpus.errors import InputError, ModelError
 from corpus.log import Stages, event
 from corpus.records import Document
 from corpus.split import sentence_around
@@ -15,6 +17,7 @@ from corpus.store import Snapshot
 from corpus.text import whole
 from embeddings.encoder import open_encoder
 from embeddings.exports import export
+from embeddings.runtime import ExportedModel
 from embeddings.search import Hit, Search
 from qa.calibration import Calibration
 from qa.ranking import Candidate, candidates, contradicting, exact_first, without_overlaps
@@ -28,6 +31,9 @@ __all__ = ["Pipeline"]
 
 _SPANS_PER_PASSAGE = 20
 """So many because most of them are the best one with a word more or less, and fall away."""
+
+_COMPARED = 5
+"""So many of the best answers are held against each other, however many are wanted."""
 
 
 class Pipeline:
@@ -81,7 +87,7 @@ class Pipeline:
                 else Calibration.loads(snapshot.calibration, f"what is kept in {folder}")
             )
             # The reader loads while the indexes open and the question is searched for.
-            Thread(target=reader.warm).start()
+            Thread(target=_warmed, args=(reader,)).start()
             with stages("indexes"):
                 search = Search.open(snapshot, encoder, dense_weight=dense_weight)
             where, generation = Path(folder).absolute(), snapshot.generation
@@ -123,13 +129,16 @@ class Pipeline:
         with stages("read"):
             spans = self.spans(question, hits)
         with stages("pool"):
-            best = exact_first(candidates(question, spans), question)[:answers]
-            found = contradicting([self._answer(each) for each in best], question)
+            ranked = exact_first(candidates(question, spans), question)
+            best = [self._answer(each) for each in ranked[: max(answers, _COMPARED)]]
+            compared = contradicting(best[:_COMPARED], question)
+            found = tuple(_among(answers, [*compared, *best[_COMPARED:]]))
         seconds = stages.seconds
         result = Result(
             question=question,
             answers=found,
             threshold=self._calibration.threshold if min_confidence is None else min_confidence,
+            disagreement=any(answer.disagrees_with for answer in compared),
             hits=tuple(hits),
             seconds=Seconds(
                 seconds["search"], seconds["read"] + seconds["pool"], sum(seconds.values())
@@ -250,6 +259,12 @@ class Pipeline:
         )
 
 
+def _warmed(reader: ExportedModel) -> None:
+    """Load it ahead; where that fails, whoever reads first is told."""
+    with suppress(ModelError):
+        reader.warm()
+
+
 def _checked(question: str, answers: int, read: int, min_confidence: float | None) -> str:
     if not question.strip():
         raise InputError('the question is blank; ask something, such as "Who wrote the report?"')
@@ -259,6 +274,13 @@ def _checked(question: str, answers: int, read: int, min_confidence: float | Non
         raise InputError(f"--min-confidence {min_confidence}: expected a number from 0 to 1")
     # A lone surrogate, which a terminal can pass on, is no character to any tokenizer.
     return whole(question.strip())
+
+
+def _among(n: int, answers: Sequence[Answer]) -> Iterator[Answer]:
+    """The first `n`, none of them said to contradict one that is not among them."""
+    for answer in answers[:n]:
+        against = tuple(number for number in answer.disagrees_with if number < n)
+        yield replace(answer, disagrees_with=against)
 
 
 def _cite(document: Document, span: Span) -> Citation:

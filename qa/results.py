@@ -89,6 +89,8 @@ class Result:
     answers: tuple[Answer, ...]
     """Best first, also those below the threshold."""
     threshold: float
+    disagreement: bool
+    """Whether the best answer is contradicted, by one of those returned or a lesser one."""
     hits: tuple[Hit, ...]
     """The passages that were read."""
     seconds: Seconds
@@ -98,8 +100,3 @@ class Result:
     def answered(self) -> bool:
         """Whether the best answer is sure enough to be given."""
         return bool(self.answers) and self.answers[0].confidence >= self.threshold
-
-    @property
-    def disagreement(self) -> bool:
-        """Whether answers contradict each other."""
-        return any(answer.disagrees_with for answer in self.answers)

@@ -9,7 +9,10 @@ from corpus.split import PARAGRAPH_END
 __all__ = ["crosses", "trimmed"]
 
 _WITH_TABLES = {"html", "docx"}
-_LINE_MARKUP = re.compile(r"(?:#{1,6}|>|\||[-*+])\s+")
+_LINE_MARKUP = re.compile(r"(?:#{1,6}|>|[-*+])\s+")
+"""What begins a line, and means what it says elsewhere: "> 5 mm"."""
+_LINE_START = re.compile(r"[\s>#*+|-]*")
+_CELL = re.compile(r"\|\s+")
 _MARKUP_PAIRS = "*_~"
 _MARKUP_SINGLE = "*`"
 
@@ -24,18 +27,27 @@ def trimmed(text: str, start: int, end: int, *, markdown: bool) -> tuple[int, in
         start, end = start + left, start + max(left, right)
         if not markdown or not quote:
             return start, end
-        if match := _LINE_MARKUP.match(quote):
+        first, last = quote[0], quote[-1]
+        before = text[text.rfind("\n", 0, start) + 1 : start]
+        if match := _CELL.match(quote) or (
+            _LINE_START.fullmatch(before) and _LINE_MARKUP.match(quote)
+        ):
             start += match.end()
-        elif len(quote) > 1 and quote[0] == quote[-1] == "`":
+        elif len(quote) > 1 and first == last == "`" and "`" not in quote[1:-1]:
             return start + 1, end - 1  # Inside, everything is meant.
-        elif len(quote) > 1 and quote[0] == quote[-1] and quote[0] in _MARKUP_PAIRS:
+        elif len(quote) > 1 and first == last and first in _MARKUP_PAIRS and _is_outer(quote):
             start, end = start + 1, end - 1
-        elif quote[0] in _MARKUP_SINGLE:
+        elif first in _MARKUP_SINGLE and _is_outer(quote):
             start += 1
-        elif quote[-1] in _MARKUP_SINGLE or quote.endswith(" |"):
+        elif (last in _MARKUP_SINGLE and _is_outer(quote[::-1])) or quote.endswith(" |"):
             end -= 1
         else:
             return start, end
+
+
+def _is_outer(quote: str) -> bool:
+    """Whether the sign that the quote begins with has no partner within it: `a` and `b` have."""
+    return quote[0] not in quote.strip(quote[0])
 
 
 def crosses(document: Document, start: int, end: int) -> bool:

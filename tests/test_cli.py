@@ -145,6 +145,10 @@ def test_index_folder_from_the_environment(tmp_path: Path, docs: Path) -> None:
     assert len(json.loads(ok("list", "--json", cwd=tmp_path, env=env))) == 2
 
 
+def test_what_is_named_beside_the_sample_needs_an_index(docs: Path) -> None:
+    assert "say with --index where all go" in error("index", docs, "--sample")
+
+
 def test_list_and_show(sample_index: Path) -> None:
     listed = json.loads(ok("list", "--json", "--index", sample_index))
     assert len(listed) == 24

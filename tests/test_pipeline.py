@@ -163,15 +163,37 @@ def test_equal_answers_are_one_with_all_citations(tmp_path: Path) -> None:
         ("**1931**", "1931"), ("**1931", "1931"), (" # Title ", "Title"), ("- item", "item"),
         ("| 58 |", "58"), ("`__setup__`", "__setup__"), ("C#", "C#"),
         (">50 litres", ">50 litres"), ("-5", "-5"), ("~~old~~", "old"), ("***", ""),
-        ("snake_case", "snake_case"),
+        ("snake_case", "snake_case"), ("`a` and `b`", "`a` and `b`"), ("*a* or *b*", "*a* or *b*"),
     ],
 )  # fmt: skip
 def test_markup_is_trimmed_from_answers(quote: str, trimmed: str) -> None:
-    text = f"before {quote} after"
+    text = f"before\n{quote} after"
     start, end = trimming.trimmed(text, 7, 7 + len(quote), markdown=True)
     assert text[start:end] == trimmed
     start, end = trimming.trimmed(text, 7, 7 + len(quote), markdown=False)
     assert text[start:end] == quote.strip()
+
+
+@pytest.mark.parametrize("quote", ["> 5 mm", "- 4", "# 3"])
+def test_what_begins_a_line_is_meant_within_it(quote: str) -> None:
+    text = f"- Keep it at {quote} always"
+    start = text.index(quote)
+    assert trimming.trimmed(text, start, start + len(quote), markdown=True) == (
+        start, start + len(quote)
+    )  # fmt: skip
+
+
+def test_fewer_answers_hide_no_disagreement(tmp_path: Path) -> None:
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    (docs / "a.txt").write_text("The bridge at Orle was opened in 1931 by the mayor.")
+    (docs / "b.txt").write_text("The bridge at Orle was opened in 1934, after two years of work.")
+    index_files(tmp_path / "index", [docs])
+    with Pipeline.open(tmp_path / "index") as pipeline:
+        for n in (1, 2, 5, 9):
+            result = pipeline.ask("When was the bridge at Orle opened?", answers=n)
+            assert result.disagreement
+            assert all(m < n for answer in result.answers for m in answer.disagrees_with)
 
 
 def test_no_answer_crosses_a_paragraph(results: dict[str, Result]) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from corpus.errors import InputError
 from qa.cli.opening import (
     brought_in_line,
     chosen_index,
@@ -66,6 +67,11 @@ def index(
     Example: citespan index reports/ notes.md
     """
     named = [*(paths or []), *named_documents(docs, sample)]
+    if paths and (docs or sample) and index is None:
+        raise InputError(
+            "PATH goes into the index, --docs and --sample into one of their own; name one kind,"
+            " or say with --index where all go"
+        )
     folder = chosen_index(index, docs, sample, models)
     changes = brought_in_line(
         folder,
