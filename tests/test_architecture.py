@@ -22,8 +22,8 @@ ROOMS = {
         "answers", "gold", "saved", "corrections", "settings", "spans", "reader", "calibration",
         "english", "values", "pooling", "results", "trimming", "ranking", "indexing", "model_list",
         "doctor", "pipeline", "render", "verify", "altered", "lessons", "train", "pairs",
-        "examples", "followup", "conversation", "feedback", "uploads", "library", "access", "reference",
-        "markup",
+        "examples", "followup", "conversation", "feedback", "uploads", "library", "access",
+        "reference", "markup",
     ],
     "eval": [
         "metrics", "statistics", "gold", "beir", "causes", "run", "summary", "compare", "table",
