@@ -54,6 +54,8 @@ _BREAKS = {"lb", "br"}
 _VERBATIM = {"pre", "textarea"}
 _UNSEEN = frozenset({"head", "iframe", "noscript", "object", "script", "style", "svg", "template"})
 _NO_READING = frozenset({"button", "input", "nav", "select", "textarea"})
+_HEADINGS = {"h1", "h2", "h3", "h4", "h5", "h6", "summary", "dt"}
+"""Where a button is the heading itself, which opens what is below it."""
 _TELLING = 24
 """So many characters, white space left out, are enough to know a block by; menus' are shorter."""
 _MOSTLY = 2.0
@@ -203,7 +205,9 @@ def _walk(root: Any, unseen: frozenset[str] = frozenset()) -> _Walked:
     walk = etree.iterwalk(root, events=("start", "end"))
     for event, element in walk:
         tag = element.tag
-        passed_over = element is not root and (tag in unseen or "hidden" in element.attrib)
+        passed_over = element is not root and (
+            (tag in unseen and not _is_heading(element)) or "hidden" in element.attrib
+        )
         if event == "start":
             if passed_over:
                 walk.skip_subtree()
@@ -225,6 +229,12 @@ def _walk(root: Any, unseen: frozenset[str] = frozenset()) -> _Walked:
     blocks.close()
     elements.extend([root] * (len(blocks) - len(elements)))
     return _Walked(blocks, elements)
+
+
+def _is_heading(element: Any) -> bool:
+    return element.tag == "button" and any(
+        ancestor.tag in _HEADINGS for ancestor in element.iterancestors()
+    )
 
 
 def _declared(data: bytes) -> str | None:

@@ -10,6 +10,7 @@ import json
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from corpus.errors import LoadError
@@ -55,7 +56,7 @@ class Loader:
 
     name: str
     version: int
-    """Goes up whenever the same bytes would give another text."""
+    """Goes up whenever our own code would make another text of the same bytes."""
     read: Callable[[bytes, Columns], Reading]
     """Raises LoadError where the bytes cannot be read."""
     suffixes: frozenset[str] = frozenset()
@@ -64,29 +65,50 @@ class Loader:
     uses_columns: bool = False
     assumed: bool = False
     """Whether it reads what no other one knows."""
+    libraries: tuple[str, ...] = ()
+    """Distributions that read the format, whose other versions may make another text of it.
+
+    charset-normalizer is not among them: it guesses at few files, and all would be read anew.
+    """
 
     def identity(self, columns: Columns) -> str:
         """The loader with all that decides what text it makes of given bytes."""
         identity = f"{self.name}/{self.version}"
+        identity += "".join(f" {name}/{_installed(name)}" for name in self.libraries)
         if self.uses_columns and columns != DEFAULT_COLUMNS:
             identity += f" {json.dumps([columns.text, columns.title], ensure_ascii=False)}"
         return f"{identity} {UNREAD}" if self.assumed else identity
+
+
+@cache
+def _installed(distribution: str) -> str:
+    """Its version, as its metadata say: the library itself is not imported for that."""
+    from importlib.metadata import version
+
+    return version(distribution)
 
 
 def _suffixes(names: str) -> frozenset[str]:
     return frozenset(f".{name}" for name in names.split())
 
 
+def _looks_like_pdf(data: bytes) -> bool:
+    return data.startswith(b"%PDF-")
+
+
 LOADERS = (
-    Loader("pdf", 2, read_pdf, _suffixes("pdf"), lambda data: data.startswith(b"%PDF-")),
-    Loader("docx", 1, read_docx, _suffixes("docx"), looks_like_docx),
-    Loader("html", 1, read_html, _suffixes("html htm xhtml"), looks_like_html),
-    Loader("csv", 1, read_csv, _suffixes("csv tsv"), uses_columns=True),
-    Loader("jsonl", 1, read_json_lines, _suffixes("jsonl ndjson"), uses_columns=True),
-    Loader("markdown", 1, read_text, _suffixes("md markdown")),
-    Loader("text", 1, read_text, _suffixes("txt text rst")),
-    Loader("text", 1, read_unknown, assumed=True),
-)
+    Loader("pdf", 2, read_pdf, _suffixes("pdf"), _looks_like_pdf, libraries=("pypdfium2",)),
+    Loader("docx", 2, read_docx, _suffixes("docx"), looks_like_docx),
+    Loader(
+        "html", 2, read_html, _suffixes("html htm xhtml"), looks_like_html,
+        libraries=("lxml", "trafilatura"),
+    ),
+    Loader("csv", 2, read_csv, _suffixes("csv tsv"), uses_columns=True),
+    Loader("jsonl", 2, read_json_lines, _suffixes("jsonl ndjson"), uses_columns=True),
+    Loader("markdown", 2, read_text, _suffixes("md markdown")),
+    Loader("text", 2, read_text, _suffixes("txt text rst")),
+    Loader("text", 2, read_unknown, assumed=True),
+)  # fmt: skip
 """In the order in which they are tried."""
 
 

@@ -53,8 +53,8 @@ def boxes(data: bytes, document: Document, start: int, end: int) -> list[Box]:
                 placed = page_text(page)
                 if placed.text != document.text[page_start:page_end]:
                     raise LoadError(
-                        f"says something else on page {number} than when it was indexed;"
-                        " `citespan index` reads it again"
+                        f"says something else on page {number} than when it was indexed, by"
+                        " another version of its reader; `citespan index` reads it again"
                     )
                 indices = placed.indices[max(0, start - page_start) : end - page_start]
                 found.extend(Box(number, *line) for line in _lines(page, indices))

@@ -1,7 +1,7 @@
 """Documents read in processes of their own, so that one that hangs or dies costs itself alone.
 
 Each worker process (`corpus.worker`) answers one request after another. It may
-use so much memory and so many seconds for a file, may write no file, reaches no
+use so much memory and so many seconds for a file, changes no file, reaches no
 network, and is replaced when it breaks a limit. What it says is believed only
 as far as a run of the index cannot be broken by it: a hostile file may have
 taken the process over.
@@ -29,7 +29,7 @@ from corpus.cores import cores
 from corpus.extract import DEFAULT_COLUMNS, Columns
 from corpus.load import UNREAD
 from corpus.records import Document, document_id
-from corpus.worker import HEADER, send
+from corpus.worker import HEADER, SENT_FIELDS, send
 
 __all__ = ["Fingerprint", "Limits", "ReadFile", "Sandbox"]
 
@@ -69,7 +69,7 @@ class Limits:
     memory_bytes: int = 3 * 2**30
     """Address space of a worker, its libraries included."""
     reply_bytes: int = 256 * 2**20
-    """What a file may turn into."""
+    """What a file may turn into, with all that is noted of its rows."""
     file_bytes: int = 64 * 2**20
     """Larger files are refused."""
 
@@ -183,7 +183,10 @@ class _Worker:
             reason = f"took more than {limits.seconds:.3g} s to read, and was given up"
         except OverflowError:
             self.stop()
-            reason = f"turns into more than {limits.reply_bytes / 2**20:,.0f} MB of text"
+            reason = (
+                f"turns into more than {limits.reply_bytes / 2**20:,.0f} MB of text, titles and"
+                " line numbers; split it into several files"
+            )
         except (EOFError, BrokenPipeError):
             code = self.stop(grace_seconds=_RETIRING_SECONDS)
             how = f"signal {-code}" if code < 0 else f"exit code {code}"
@@ -298,16 +301,13 @@ class _Pipe:
         self._budget = budget
         self._buffer = bytearray()
 
-    def receive(self) -> dict[str, Any]:
+    def receive(self) -> Any:
         """The next frame."""
         (length,) = HEADER.unpack(self._take(HEADER.size))
         self._budget -= length
         if self._budget < 0:
             raise OverflowError
-        frame = json.loads(self._take(length))
-        if not isinstance(frame, dict):
-            raise TypeError(frame)
-        return frame
+        return json.loads(self._take(length))
 
     def _take(self, n: int) -> bytes:
         while len(self._buffer) < n:
@@ -324,8 +324,10 @@ class _Pipe:
         return taken
 
 
-def _checked(frame: dict[str, Any], types: _Types) -> dict[str, Any]:
+def _checked(frame: Any, types: _Types) -> dict[str, Any]:
     """The frame, if it has just these fields, and in them nothing that cannot be stored."""
+    if not isinstance(frame, dict):
+        raise TypeError(frame)
     if frame.keys() != types.keys():
         raise ValueError(frame.keys())
     for name, value in frame.items():
@@ -338,8 +340,8 @@ def _checked(frame: dict[str, Any], types: _Types) -> dict[str, Any]:
     return frame
 
 
-def _document(file: dict[str, Any], frame: dict[str, Any]) -> Document:
-    fields = _checked(frame, _DOCUMENT)
+def _document(file: dict[str, Any], frame: Any) -> Document:
+    fields = _checked(dict(zip(SENT_FIELDS, frame, strict=True)), _DOCUMENT)
     path, row, size = file["path"], fields["row"], len(fields["text"])
     anchors = [(at, line) for at, line in fields["line_anchors"]]
     _require_ascending(fields["page_starts"], size)

@@ -1,6 +1,8 @@
 """Which files there are to read at and under a path."""
 
+import errno
 import os
+import re
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +14,12 @@ __all__ = ["IGNORE_FILE", "INDEX_FILES", "Listing", "scan"]
 
 INDEX_FILES = {"index.sqlite", "generations"}
 """A folder with these in it is an index, and not documents."""
+_OF_AN_INDEX = re.compile(
+    r"index\.sqlite(\.partial|\.backup-.*)?(-wal|-shm|-journal)?|generations|lock|feedback\.jsonl"
+)
+"""What else is the index's own where it lies among documents; uploads are documents."""
+_GONE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
+"""What the system says where there is no file to read, and not merely that it may not be seen."""
 IGNORE_FILE = ".citespanignore"
 """Patterns as in .gitignore, for the folder that it lies in and those below."""
 _FOLDER_MARK = "ps_d"
@@ -27,7 +35,8 @@ class Listing:
     skipped: dict[Path, str] = field(default_factory=dict)
     """Files left out, with the reason."""
     unlisted: dict[Path, str] = field(default_factory=dict)
-    """Folders that could not be looked into, with the reason; what is under them is unknown."""
+    """What could not be looked at, with the reason; whether it changed is unknown, as is all
+    that is under it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +70,8 @@ def scan(path: Path, listing: Listing, *, max_bytes: int) -> None:
     """Add to the listing the file at the path, or the files under it, if there are any.
 
     Hidden files, what `.citespanignore` names, links to folders, and indexes are
-    passed over under a folder; what is named itself is not.
+    passed over under a folder; what is named itself is not. Of an index that is named
+    what is not its own is read.
     """
     try:
         mode = path.stat().st_mode
@@ -94,7 +104,10 @@ def _walk(root: Path, listing: Listing) -> Iterator[Path]:
             listing.unlisted[_sayable(folder)] = f"cannot be listed: {error.strerror}"
             continue
         if names.keys() >= INDEX_FILES:
-            continue
+            if folder != root:
+                listing.skipped[_sayable(folder)] = "is an index, and no documents"
+                continue
+            names = {name: kind for name, kind in names.items() if not _OF_AN_INDEX.fullmatch(name)}
         if IGNORE_FILE in names and (own := _read_rules(folder, listing)):
             known = (own, *known)
         within: list[Path] = []
@@ -157,7 +170,8 @@ def _consider(file: Path, listing: Listing, max_bytes: int) -> None:
         listing.skipped[_sayable(file)] = "its name is not UTF-8; rename it"
         return
     except OSError as error:
-        listing.skipped[file] = f"cannot be read: {error.strerror}"
+        gone = error.errno in _GONE
+        (listing.skipped if gone else listing.unlisted)[file] = f"cannot be read: {error.strerror}"
         return
     if not stat.S_ISREG(status.st_mode):
         listing.skipped[file] = "is not a regular file"

@@ -21,6 +21,8 @@ __all__ = ["read_csv", "read_json_lines"]
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+\Z")
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _DELIMITERS = ",;\t|"
+_STATED = re.compile(r'(?i)("?)sep=([^\w\s"]|\t)\1[\r\n]+')
+"""A first line by which a file tells Excel its delimiter."""
 _NO_DELIMITER = "\x1f"
 """Stands in no text: a table of one column, whose commas are commas."""
 _SNIFFED_ROWS = 50
@@ -50,7 +52,10 @@ def read_csv(data: bytes, columns: Columns) -> Reading:
     """
     text, encoding, _guessed = decode(data)
     lines = _LINE.findall(text.removeprefix("\ufeff"))
-    delimiter = _delimiter(lines)
+    stated = _STATED.fullmatch(lines[0]) if lines else None
+    if stated:
+        lines[0] = "\n"  # Blank, so that the others keep their numbers.
+    delimiter = stated[2] if stated else _delimiter(lines)
     note = None
     try:
         records = list(_records(lines, delimiter, strict=True))
@@ -211,7 +216,7 @@ def _extract(row: int, cells: Sequence[_Cell], columns: Columns, encoding: str) 
         if cell.breaks:
             line += len(_LINE_END.findall(value[: len(value) - len(value.lstrip())]))
         anchors.append((len(text), line))
-        if not is_main:
+        if not is_main and cell.name:
             text += f"{cell.name}: "
         if not cell.breaks:
             anchors.extend((len(text) + end.end(), line) for end in _LINE_END.finditer(stripped))

@@ -41,6 +41,13 @@ _FEW_SHARE = 0.05
 this many; a lone degree sign or apostrophe before a letter is like one of its characters."""
 _ESCAPES = ((b"\x1b$)C", "iso2022_kr"), (b"\x1b$", "iso2022_jp_2"))
 """Codecs of seven bits, which look like ASCII but for their escapes."""
+_ASCII = bytes(range(0x80))
+_SEQUENCES = re.compile(
+    rb"[\xc2-\xdf][\x80-\xbf]|\xe0[\xa0-\xbf][\x80-\xbf]|[\xe1-\xec\xee\xef][\x80-\xbf]{2}"
+    rb"|\xed[\x80-\x9f][\x80-\xbf]|\xf0[\x90-\xbf][\x80-\xbf]{2}|[\xf1-\xf3][\x80-\xbf]{3}"
+    rb"|\xf4[\x80-\x8f][\x80-\xbf]{2}"
+)
+"""What UTF-8 makes of a character above ASCII."""
 _WIDE_SHARE = 0.2
 """More than so many bytes of Western text are zero when each character has two or four."""
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
@@ -78,7 +85,7 @@ def decode(data: bytes, declared: str | None = None) -> tuple[str, str, bool]:
         declared: the codec that the file names itself; used where the bytes bear it out.
 
     Raises:
-        LoadError: no codec fits.
+        LoadError: no codec fits, or it is UTF-8 with damage.
     """
     marked = next((codec for mark, codec in _MARKS if data.startswith(mark)), None)
     if marked and marked != "utf-8":
@@ -96,6 +103,13 @@ def decode(data: bytes, declared: str | None = None) -> tuple[str, str, bool]:
     try:
         return whole(data.decode("utf-8")), "utf-8", False
     except UnicodeDecodeError as error:
+        if marked or _is_mostly_utf8(data):
+            # Any codec of one byte a character would read it, and read "Ã©" for every "é".
+            raise LoadError(
+                f"is UTF-8 but for byte {data[error.start]:#04x} at {error.start}; it was cut off"
+                " there, or put together from files of two encodings: mend that character and"
+                " save it as UTF-8"
+            ) from error
         codec = _legacy_codec(data, error)
     return whole(data.decode(codec)), codec, True
 
@@ -159,6 +173,15 @@ def _unmarked_codec(data: bytes) -> str | None:
             if not _CONTROL.search(data.decode(codec)):
                 return codec
     return None
+
+
+def _is_mostly_utf8(data: bytes) -> bool:
+    """Whether more is well-formed above ASCII than there are bytes that are not.
+
+    In other encodings such sequences come about by chance, and are outnumbered.
+    """
+    rest, sequences = _SEQUENCES.subn(b"", data)
+    return sequences > len(rest.translate(None, delete=_ASCII))
 
 
 def _legacy_codec(data: bytes, error: UnicodeDecodeError) -> str:

@@ -5,6 +5,7 @@ insertions and what stands in content controls, and makes up properties.
 """
 
 import io
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -26,7 +27,29 @@ _MAX_UNPACKED = 256 * 2**20
 # Names without their namespaces, of which there are two: of the usual kind of file and of the
 # strict one. The names are unambiguous within a document's body.
 _TEXT = {"t"}
-_CHARACTERS = {"tab": "\t", "noBreakHyphen": "-"}
+_SYMBOL = {"sym", "symEx"}
+_CHARACTERS = {
+    "tab": "\t", "ptab": "\t",
+    "noBreakHyphen": "-",
+    "den": "/",  # what a fraction is divided by, which comes after its numerator
+}  # fmt: skip
+_SYMBOLS = {
+    "Symbol": {
+        start + at: character
+        for start, characters in (
+            (0x20, " !∀#∃%&∋()∗+,−./0123456789:;<=>?≅ΑΒΧΔΕΦΓΗΙϑΚΛΜΝΟΠΘΡΣΤΥςΩΞΨΖ[∴]⊥_‾"),
+            (0x61, "αβχδεφγηιϕκλµνοπθρστυϖωξψζ{|}∼"),
+            (0xA0, "€ϒ′≤⁄∞ƒ♣♦♥♠↔←↑→↓°±″≥×∝∂•÷≠≡≈…"),
+            (0xBE, "—↵ℵℑℜ℘⊗⊕∅∩∪⊃⊇⊄⊂⊆∈∉∠∇®©™∏√⋅¬∧∨⇔⇐⇑⇒⇓◊〈®©™∑"),
+            (0xF1, "〉∫"),
+        )
+        for at, character in enumerate(characters)
+    },
+    # What Word itself makes of arrows that are typed as -->
+    "Wingdings": {0xDF: "←", 0xE0: "→", 0xE7: "⇐", 0xE8: "⇒", 0xF3: "⇔"},
+}
+"""By font, which characters stand at its places."""
+_UNKNOWN = "\ufffd"
 _LEFT_OUT = {
     "del", "moveFrom",  # tracked as deleted
     "Fallback",  # for programs that do not know the newer form before it
@@ -109,7 +132,9 @@ def _parsed(container: zipfile.ZipFile, name: str) -> Any:
         if len(content) > entry.file_size:
             raise LoadError(f"is a damaged DOCX file: {name} is larger than it says")
         # Entities are how a small file becomes a huge one, and the format forbids them.
-        parser = etree.XMLParser(resolve_entities=False, no_network=True)
+        parser = etree.XMLParser(
+            resolve_entities=False, no_network=True, remove_comments=True, remove_pis=True
+        )
         root = etree.fromstring(content, parser)
         if root.getroottree().docinfo.internalDTD is not None:
             raise LoadError(f"is a damaged DOCX file: {name} declares entities, as none may")
@@ -155,9 +180,31 @@ def _text(body: Any) -> str:
             blocks.add(element.text, verbatim=True)
         elif name in _CHARACTERS:
             blocks.add(_CHARACTERS[name], verbatim=True)
+        elif name in _SYMBOL:
+            blocks.add(_symbol(element), verbatim=True)
         elif name in starts:
             starts[name]()
     return blocks.text()
+
+
+def _symbol(element: Any) -> str:
+    """The character of a symbol, which is told by its font and its place there.
+
+    U+FFFD where only that font knows what it looks like.
+    """
+    from lxml import etree
+
+    told = {etree.QName(name).localname: value for name, value in element.attrib.items()}
+    try:
+        code = int(told.get("char", ""), 16)
+        character = chr(code)
+    except (ValueError, OverflowError):
+        return _UNKNOWN
+    places = _SYMBOLS.get(told.get("font", ""))
+    # Its places are numbered as they are, or moved into the range for private use.
+    if places and code & ~0xFF in (0, 0xF000):
+        return places.get(code & 0xFF, _UNKNOWN)
+    return _UNKNOWN if unicodedata.category(character)[0] == "C" else character
 
 
 def _property(properties: Any, name: str) -> str:

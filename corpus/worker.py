@@ -6,7 +6,7 @@ Frames of JSON, each after its length, on the standard streams; nothing is unpic
     {"path", "known", "columns", …}  ->
                                        <-   {"sha256", "loader", "size", "mtime_ns"}
                                        <-   {"outcome", "reason", "note", "documents", "retires"}
-                                       <-   one frame a document
+                                       <-   one frame a document: a list of SENT_FIELDS
 """
 
 import hashlib
@@ -28,12 +28,13 @@ from corpus.load import UNREAD, chosen_loader, load
 from corpus.records import Document
 from corpus.text import whole
 
-__all__ = ["HEADER", "LATEST_NS", "send"]
+__all__ = ["HEADER", "LATEST_NS", "SENT_FIELDS", "send"]
 
 HEADER = struct.Struct(">Q")
 """What stands before a frame: its length in bytes."""
-_SENT_FIELDS = ("row", "title", "text", "encoding", "date", "page_starts", "line_anchors")
-"""What is sent of a document; the parent knows the rest."""
+SENT_FIELDS = ("row", "title", "text", "encoding", "date", "page_starts", "line_anchors")
+"""What is sent of a document, without these names, which would weigh more than a table's rows;
+the parent knows the rest."""
 LATEST_NS = 2**63 - 1
 """The latest time of change that is told, in the year 2262: SQLite has no larger numbers."""
 _RETIRE_SHARE = 1 / 16
@@ -43,9 +44,9 @@ _READ_TRIES = 3
 _PAUSE_SECONDS = 0.05
 
 
-def send(stream: IO[bytes], frame: dict[str, Any]) -> None:
+def send(stream: IO[bytes], frame: dict[str, Any] | list[Any]) -> None:
     """Write one frame."""
-    payload = json.dumps(frame, ensure_ascii=False).encode("utf-8")
+    payload = json.dumps(frame, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
     stream.write(HEADER.pack(len(payload)))
     stream.write(payload)
     stream.flush()
@@ -63,7 +64,7 @@ def _serve(requests: BinaryIO, replies: BinaryIO, memory_bytes: int) -> None:
         retires = _address_space() > most_bytes
         send(replies, {**outcome, "documents": len(documents), "retires": retires})
         for document in documents:
-            send(replies, {name: getattr(document, name) for name in _SENT_FIELDS})
+            send(replies, [getattr(document, name) for name in SENT_FIELDS])
 
 
 def _read(request: dict[str, Any], replies: BinaryIO) -> tuple[dict[str, Any], Sequence[Document]]:

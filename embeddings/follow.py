@@ -237,6 +237,8 @@ class _Run:
             for path in sorted(named):
                 scan(path, listing, max_bytes=self._max_bytes)
         self._leave_excluded_out(listing, named)
+        # That the index which is written is no document need not be said.
+        listing.skipped.pop(Path(os.path.abspath(self._writer.folder)), None)
 
         self.changes.kept_roots = self._lost(named, listing)
         self.changes.failed.update(listing.unlisted)
@@ -282,10 +284,9 @@ class _Run:
         if self._allow_empty:
             return {}
         lost = {}
-        known, found = _count(self._known, named), _count(listing.files, named)
+        unseen = [p for p in self._known if p in listing.unlisted or _under(p, listing.unlisted)]
+        known, found = _count(self._known, named), _count([*listing.files, *unseen], named)
         for root, kept in known.items():
-            if root in listing.unlisted:
-                continue  # It is there, and what is under it is unknown.
             if found[root] or (root in self._known and root.parent.is_dir()):
                 continue  # Something is there; and a single file may go.
             what = "is suddenly empty" if root.is_dir() else "is missing, or is no folder any more"

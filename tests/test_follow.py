@@ -284,6 +284,34 @@ def test_an_index_within_its_root_is_no_document(
         assert (changes.documents, changes.generation, changes.failed) == (2, 1, {})
 
 
+def test_an_index_in_the_very_folder_of_the_documents_hides_none(
+    toy_index: Indexer, tmp_path: Path
+) -> None:
+    """`citespan index . --index .` indexed nothing, and said nothing."""
+    folder = tmp_path / "index"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "a.txt").write_text("Text a.")
+    (folder / "sub" / "index.sqlite.txt").write_text("Text b.")
+    other = tmp_path / "other"
+    for _ in range(3):
+        changes = toy_index(folder)
+        assert (changes.documents, changes.generation) == (2, 1)
+        assert (changes.failed, changes.skipped, changes.kept_roots) == ({}, {}, {})
+    shutil.copytree(folder, other)
+    for generation in (2, 2):
+        changes = toy_index(other, folder)
+        assert (changes.documents, changes.generation) == (4, generation)
+    shutil.move(other, folder)
+    assert toy_index(folder).skipped == {folder / "other": "is an index, and no documents"}
+
+
+def test_an_index_below_its_root_is_not_spoken_of(
+    toy_index: Indexer, docs: Path, tmp_path: Path
+) -> None:
+    for _ in range(2):
+        assert toy_index(tmp_path).skipped == {}
+
+
 def test_a_file_replaced_by_a_folder_is_gone(toy_index: Indexer, docs: Path) -> None:
     path = docs / "long.txt"
     toy_index(path)
@@ -338,6 +366,38 @@ def test_a_root_that_cannot_be_reached_keeps_its_documents_and_stops_no_other(
     assert changes.failed == {docs: "cannot be read: Transport endpoint is not connected"}
     assert (changes.added, changes.removed) == ([other / "new.txt"], [])
     assert len(titles(tmp_path)) == 3
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ENOENT, errno.ELOOP])
+@pytest.mark.parametrize("everything", [False, True])
+def test_what_cannot_be_seen_is_not_taken_for_gone(
+    toy_index: Indexer,
+    docs: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    everything: bool,
+) -> None:
+    """As the files of a folder of mode 444: their names are told, and nothing else of them."""
+    toy_index(docs)
+    hidden, real = docs if everything else docs / "sub", Path.stat
+
+    def refused(self: Path, **options: Any) -> os.stat_result:
+        if self.is_relative_to(hidden) and self.suffix:
+            raise OSError(number, "Refused")
+        return real(self, **options)
+
+    monkeypatch.setattr(Path, "stat", refused)
+    changes = toy_index(docs, allow_empty=True)
+    gone = number in (errno.ENOENT, errno.ELOOP)
+    concerned = {docs / "sub" / "short.md", *([docs / "long.txt"] if everything else [])}
+    assert set(changes.removed) == (concerned if gone else set())
+    assert dict.fromkeys(concerned, "cannot be read: Refused") == (
+        changes.skipped if gone else changes.failed
+    )
+    if not gone:
+        assert titles(tmp_path) == ["long", "Short"]
+        assert toy_index(docs).kept_roots == {}, "it is not empty"
 
 
 def test_recall_is_known_also_where_nothing_changed(

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import docx
 import pytest
+from conftest import python
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from reportlab.pdfgen.canvas import Canvas
 
+from corpus import load as load_module
 from corpus.errors import LoadError
 from corpus.extract import DEFAULT_COLUMNS, Columns
 from corpus.load import LOADERS, UNREAD, Loader, chosen_loader, is_current, load
@@ -169,6 +171,29 @@ def test_todays_loaders_are_current_and_yesterdays_are_not(
     assert not is_current(older, columns)
     assert not is_current("another/1", columns)
     assert not is_current("unread/1", columns)
+
+
+@pytest.mark.parametrize("library", ["pypdfium2", "lxml", "trafilatura"])
+def test_what_another_version_of_a_library_read_is_read_anew(
+    library: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {loader.name: loader.identity(DEFAULT_COLUMNS) for loader in LOADERS}
+    real = load_module._installed
+    monkeypatch.setattr(
+        load_module, "_installed", lambda name: "99" if name == library else real(name)
+    )
+    anew = {name for name, identity in before.items() if not is_current(identity, DEFAULT_COLUMNS)}
+    assert anew == {"pdf" if library == "pypdfium2" else "html"}
+
+
+def test_to_know_their_versions_no_library_is_imported() -> None:
+    code = """
+import sys
+from corpus.load import is_current
+from corpus.extract import DEFAULT_COLUMNS
+print(is_current("pdf/0", DEFAULT_COLUMNS), {"pypdfium2", "lxml", "trafilatura"} & {*sys.modules})
+"""
+    assert python(code).stdout == "False set()\n"
 
 
 def test_other_columns_make_another_loader_of_tables_alone() -> None:

@@ -216,6 +216,28 @@ def test_ragged_rows_lose_nothing() -> None:
     assert texts(loaded) == ["a: 1", "a: 1\nb: 2\ncolumn 3: 3\ncolumn 4: 4", "b: 5"]
 
 
+@pytest.mark.parametrize("delimiter", ";,\t|^~")
+@pytest.mark.parametrize("written", ["sep={}", '"sep={}"', "SEP={}"])
+def test_a_delimiter_that_is_told_to_excel_is_taken(delimiter: str, written: str) -> None:
+    """Its line was taken for that of the column names."""
+    other = ";" if delimiter == "," else ","
+    lines = [written.format(delimiter), f"a{delimiter}b", f"1{other}2{delimiter}4"]
+    (document,) = read("\ufeff" + "\r\n".join(lines)).documents
+    assert document.text == f"a: 1{other}2\nb: 4"
+    assert document.line(0) == 3
+
+
+@pytest.mark.parametrize("data", ["sep=;x\n1\n", "sep=a\n1\n", "sep\n1\n"])
+def test_a_column_whose_name_begins_with_sep_is_one(data: str) -> None:
+    assert texts(read(data))[-1].endswith("1")
+
+
+def test_a_column_without_a_name_has_no_colon() -> None:
+    """As programs write that number their rows."""
+    assert texts(read(",city\n0,Oslo\n1,Rome\n")) == ["0\ncity: Oslo", "1\ncity: Rome"]
+    assert texts(read_json('{"": "alone", "a": "x"}')) == ["alone\na: x"]
+
+
 def test_blank_lines_are_no_rows() -> None:
     loaded = read("\n\na,b\n\n1,2\n,\n \n3,4\n\n")
     found = [(d.row, d.text, d.line(0)) for d in loaded.documents]

@@ -106,6 +106,69 @@ def test_old_encodings_are_found_and_recorded(tmp_path: Path, text: str, codec: 
     assert document.text == text
 
 
+LEGACY = {
+    "cp1252 mac-roman": NOTE,
+    "cp437 cp850 iso8859-15": "Où êtes-vous allé à Noël ? Le garçon a déjà mangé.",
+    "cp1250 iso8859-2 cp852": "Mężczyzna powiedział, że rząd przyjął ustawę w środę, a później.",
+    "cp1251 koi8-r cp866 iso8859-5 mac-cyrillic": RUSSIAN,
+    "cp1253 iso8859-7 cp737": "Ο υπουργός είπε ότι το μέτρο θα ισχύσει από αύριο σε όλη τη χώρα.",
+    "cp1254 iso8859-9": "Bakan, yeni önlemin yarın ülke çapında geçerli olacağını söyledi.",
+    "cp1255": "השר אמר כי הצעד החדש ייכנס לתוקף ממחר בכל רחבי הארץ.",
+    "cp1256 iso8859-6": "قال الوزير إن القرار الجديد سيدخل حيز التنفيذ غدا في جميع أنحاء البلاد.",
+    "cp874": "รัฐมนตรีกล่าวว่ามาตรการใหม่จะมีผลบังคับใช้ทั่วประเทศตั้งแต่วันพรุ่งนี้เป็นต้นไป",
+    "shift_jis euc_jp": "政府は昨日、新しい政策を発表した。首相は記者会見でそのように述べた。",
+    "gb18030 gbk": "部长昨天在新闻发布会上说，新的措施将从明天起在全国范围内实施。",
+    "big5": "部長昨天在記者會上說，新的措施將從明天起在全國各地實施。",
+    "euc_kr johab": "장관은 어제 기자회견에서 새로운 조치가 내일부터 전국에서 시행된다고 말했다.",
+}
+
+
+@given(
+    st.sampled_from([(codec, text) for codecs, text in LEGACY.items() for codec in codecs.split()]),
+    st.integers(0, 40),
+    st.integers(24, 400),
+)
+def test_no_old_encoding_is_taken_for_damaged_utf_8(
+    one: tuple[str, str], start: int, size: int
+) -> None:
+    """Wherever a piece is cut from it, and whatever of UTF-8 stands in it by chance."""
+    (codec, text), said = one, ""
+    try:
+        decode((text * 9)[start : start + size].encode(codec))
+    except LoadError as error:
+        said = str(error)
+    assert "is UTF-8 but" not in said
+
+
+@given(
+    st.text("é€漢😀ж", min_size=8, max_size=40),
+    st.text("ab \n", max_size=9),
+    st.floats(0, 1),
+    st.sampled_from(["cut", "lost", *(bytes([byte]) for byte in range(0x80, 0x100))]),
+)
+def test_damaged_utf_8_is_never_read_as_something_else(
+    foreign: str, plain: str, place: float, damage: str | bytes
+) -> None:
+    """A file cut in the middle of a character, a byte lost or one too many, made Léa LÃ©a."""
+    data = (plain.join(foreign) + plain).encode()
+    at = int(place * len(data))
+    if isinstance(damage, bytes):
+        data = data[:at] + damage + data[at:]
+    else:
+        data = data[:at] + (b"" if damage == "cut" else data[at + 1 :])
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        if sum(character > "\x7f" for character in data.decode(errors="ignore")) > 5:
+            with pytest.raises(LoadError, match=f"is UTF-8 but for byte .* at {error.start};"):
+                decode(data)
+
+
+def test_a_mark_says_that_it_is_utf_8() -> None:
+    with pytest.raises(LoadError, match="is UTF-8 but for byte 0xe9 at 6;"):
+        decode(codecs.BOM_UTF8 + b"caf\xe9")
+
+
 @pytest.mark.parametrize(
     ("data", "name", "reason"),
     [

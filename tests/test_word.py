@@ -3,6 +3,7 @@
 import datetime
 import io
 import re
+import unicodedata
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from docx.oxml import OxmlElement
 from docx.oxml.ns import qn
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reportlab.pdfbase.rl_codecs import RL_Codecs
 
 from corpus.errors import LoadError
 from corpus.load import load
@@ -67,6 +69,14 @@ def p(*content: str) -> str:
 
 def r(text: str) -> str:
     return f'<w:r><w:t xml:space="preserve">{text}</w:t></w:r>'
+
+
+def m(text: str) -> str:
+    return f"<m:r><m:t>{text}</m:t></m:r>"
+
+
+def symbol(char: str, font: str = "Symbol") -> str:
+    return f'<w:r><w:sym w:font="{font}" w:char="{char}"/></w:r>'
 
 
 def table(*rows: list[str]) -> str:
@@ -183,6 +193,16 @@ def test_everything_is_found_in_order_and_once(blocks: list[str | list[list[str]
             "text",
         ),
         (p(r("Of "), f"<m:oMath><m:r><m:t>{'x+y'}</m:t></m:r></m:oMath>"), "Of x+y"),
+        (
+            p(
+                r("Nearly "),
+                f"<m:oMath><m:f><m:num>{m('1')}</m:num><m:den>{m('2')}</m:den></m:f></m:oMath>",
+                r(" of it"),
+            ),
+            "Nearly 1/2 of it",
+        ),
+        (p(r("left"), '<w:r><w:ptab w:alignment="right"/></w:r>', r("right")), "left\tright"),
+        (p(r("be<!-- no -->fore <?no no?>and after")), "before and after"),
         (p(r("No"), "<w:r><w:instrText>PAGE</w:instrText></w:r>"), "No"),
         (p(r("&lt;a&gt; &amp; b")), "<a> & b"),
         (p("<!-- no --><?no no?>", r("yes")) + "<!-- no -->", "yes"),
@@ -191,6 +211,49 @@ def test_everything_is_found_in_order_and_once(blocks: list[str | list[list[str]
 )
 def test_what_stands_in_a_paragraph(body: str, text: str) -> None:
     assert text_of(with_body(body)) == text
+
+
+@pytest.mark.parametrize(
+    ("char", "font", "character"),
+    [
+        ("F06D", "Symbol", "µ"),
+        ("006D", "Symbol", "µ"),
+        ("f0a3", "Symbol", "≤"),
+        ("F0B3", "Symbol", "≥"),
+        ("F0B1", "Symbol", "±"),
+        ("F0B4", "Symbol", "×"),
+        ("F0B0", "Symbol", "°"),
+        ("F0D7", "Symbol", "⋅"),
+        ("F0BE", "Symbol", "—"),
+        ("F0AE", "Symbol", "→"),
+        ("F0E0", "Wingdings", "→"),
+        ("F04A", "Wingdings", "\ufffd"),
+        ("F0FF", "Symbol", "\ufffd"),
+        ("F06D", "Some other font", "\ufffd"),
+        ("2265", "Cambria Math", "≥"),
+        ("00B5", "Calibri", "µ"),
+        ("D800", "Calibri", "\ufffd"),
+        ("0000", "Calibri", "\ufffd"),
+        ("-5", "Calibri", "\ufffd"),
+        ("FFFFFFFFFFFFFFFFFFFF", "Calibri", "\ufffd"),
+        ("no number", "Calibri", "\ufffd"),
+    ],
+)
+def test_a_symbol_is_its_character_or_shows_that_it_was_there(
+    char: str, font: str, character: str
+) -> None:
+    """It was left out, so that 5 µm became 5 m."""
+    body = p(r("It is 5 "), symbol(char, font), r("m wide"))
+    assert text_of(with_body(body)) == f"It is 5 {character}m wide"
+
+
+def test_the_letters_of_the_symbol_font_are_those_that_another_program_knows() -> None:
+    """But for what some programs take for a sign of its own that is written with a letter."""
+    RL_Codecs.register()
+    for code in (*range(0x41, 0x5B), *range(0x61, 0x7B)):
+        theirs = bytes([code]).decode("SymbolEncoding").replace("\u2206", "Δ")
+        text = text_of(with_body(p(symbol(f"F0{code:02X}"))))
+        assert unicodedata.normalize("NFKC", text) == unicodedata.normalize("NFKC", theirs)
 
 
 def test_a_hyperlink_by_python_docx() -> None:
