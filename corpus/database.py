@@ -15,6 +15,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import TypeAlias, TypeVar
@@ -136,9 +137,9 @@ class Database:
         with self._legible():
             return int(self.meta("generation"))
 
-    @property
+    @cached_property
     def recipe(self) -> Recipe:
-        """With what the index was made."""
+        """With what the index was made, which never changes."""
         with self._legible():
             return parse_recipe(self.meta("recipe"))
 
@@ -338,9 +339,12 @@ class Database:
     def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple]:  # type: ignore[type-arg]
         """All rows of a query."""
         try:
-            return self.connection.execute(sql, parameters).fetchall()
+            found = self.connection.execute(sql, parameters).fetchall()
         except sqlite3.DatabaseError as error:
+            self._refuse_a_mix()
             raise trouble(self.folder, error) from error
+        self._refuse_a_mix()
+        return found
 
     def each(self, sql: str) -> Iterator[tuple]:  # type: ignore[type-arg]
         """The rows of a query, one after the other."""
@@ -353,6 +357,48 @@ class Database:
     def rows_in(self, sql: str, values: Sequence[object]) -> list[tuple]:  # type: ignore[type-arg]
         """All rows of a query that ends in IN, for these values."""
         return self.rows(f"{sql} ({','.join('?' * len(values))})", values)
+
+    @property
+    def rewritten(self) -> bool:
+        """Whether others have changed the database under a reader that may not lock it.
+
+        Such a reader can only be opened again.
+        """
+        return isinstance(self.connection, _Lockless) and self.connection.rewritten
+
+    def _refuse_a_mix(self) -> None:
+        """Let go of what was read of an old and a new state at once."""
+        if self.rewritten:
+            raise IndexStateError(
+                f"the index at {self.folder} was rewritten while it was read; nothing is wrong"
+                " with it: open it again"
+            )
+
+
+class _Lockless(sqlite3.Connection):
+    """A reader's connection for which SQLite takes no locks, being told that nobody writes.
+
+    Somebody may, and half of what is read is then new: so the file is watched here.
+    """
+
+    def __init__(self, path: Path, opened: tuple[int, ...]) -> None:
+        self._path, self._opened = path, opened
+        uri = f"{path.as_uri()}?mode=ro&immutable=1"
+        super().__init__(uri, uri=True, isolation_level=None, check_same_thread=False)
+
+    @property
+    def rewritten(self) -> bool:
+        """Whether the file is no longer what it was when it was opened."""
+        return _status(self._path) != self._opened
+
+
+def _status(path: Path) -> tuple[int, ...]:
+    """What differs after any writing to the file; nothing where it is gone."""
+    try:
+        status = path.stat()
+    except OSError:
+        return ()
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def checksum_of(rows: Iterable[Sequence[object]]) -> bytes:
@@ -399,7 +445,7 @@ def connect(folder: Path, *, read_only: bool) -> sqlite3.Connection:
             " (or name another with --index DIR)"
         )
     try:
-        connection = _open(path.absolute().as_uri() + (_reading_mode(path) if read_only else ""))
+        connection = _open_to_read(path) if read_only else _open(path.absolute().as_uri())
         if read_only:
             connection.execute("BEGIN")
         else:
@@ -425,18 +471,23 @@ def connect(folder: Path, *, read_only: bool) -> sqlite3.Connection:
     return connection
 
 
-def _reading_mode(path: Path) -> str:
-    """How to open the database without ever changing it, also where nothing can be written.
+def _open_to_read(path: Path) -> sqlite3.Connection:
+    """A connection that never changes the database, also where nothing can be written.
 
     SQLite keeps two files beside a database with a write-ahead log, and makes
     them for a reader too. A reader who may not write the database must not:
     they would belong to it and lock out the owner. Such a reader opens the
-    database as immutable, unless there is a log to be read with it.
+    database as immutable, unless there is a log to be read with it, and takes
+    no locks then: what it reads after the owner has written is refused.
     """
-    if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK):
-        return "?mode=ro"
+    path = path.absolute()
+    # Taken before the log is looked for: what of it goes into the database since is then noticed.
+    opened = _status(path)
     log = path.with_name(f"{path.name}-wal")
-    return "?mode=ro" if log.exists() and log.stat().st_size else "?mode=ro&immutable=1"
+    may_write = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+    if may_write or (log.exists() and log.stat().st_size):
+        return _open(f"{path.as_uri()}?mode=ro")
+    return _Lockless(path, opened)
 
 
 def _open(uri: str) -> sqlite3.Connection:

@@ -4,7 +4,7 @@ import json
 import shutil
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from corpus import generations
 from corpus.errors import DamagedIndexError
 from corpus.log import Stages
 from corpus.writer import Writer
-from embeddings.lexical import LexicalIndex
+from embeddings.lexical import ANALYSIS, LexicalIndex
 from embeddings.search import lexical_folder
 from embeddings.vectors import FLAT_LIMIT, STORED, Ids, Stored, VectorIndex
 
@@ -34,6 +34,8 @@ class _State:
     """How many passages there were when they were last built afresh."""
     tombstones: int
     """How many have been deleted since."""
+    analysis: int = 1
+    """How words were made of texts; indexes that do not say so are of the first way."""
 
 
 def build(writer: Writer, folder: Path, stages: Stages, *, afresh: bool) -> VectorIndex:
@@ -54,13 +56,13 @@ def build(writer: Writer, folder: Path, stages: Stages, *, afresh: bool) -> Vect
     with stages("dense index"):
         if last is None:
             vectors = VectorIndex.build(ids, stored)
-            state = _State(built_with=len(ids), tombstones=0)
+            state = _State(built_with=len(ids), tombstones=0, analysis=ANALYSIS)
         else:
             vectors = VectorIndex.open(writer.artefacts, writable=True)
             vectors.remove(removed)
             if len(ids):
                 vectors.add(ids, stored)
-            state = _State(last.built_with, last.tombstones + len(removed))
+            state = replace(last, tombstones=last.tombstones + len(removed))
         vectors.save(folder)
     (folder / _STATE).write_text(json.dumps(asdict(state)), encoding="utf-8")
     return vectors
@@ -68,7 +70,7 @@ def build(writer: Writer, folder: Path, stages: Stages, *, afresh: bool) -> Vect
 
 def _amendable(writer: Writer) -> _State | None:
     """The state of the last indexes; None where building afresh is better than amending."""
-    state = _State(**json.loads((writer.artefacts / _STATE).read_text(encoding="utf-8")))
+    state = _last_state(writer)
     passages = writer.count()[1]
     removed = len(writer.dropped_passages())
     after = passages - removed + writer.staged_passages()
@@ -76,6 +78,10 @@ def _amendable(writer: Writer) -> _State | None:
     outgrown = after > _MAX_GROWTH * state.built_with
     other_kind = (after > FLAT_LIMIT) != (state.built_with > FLAT_LIMIT)
     return None if stale or outgrown or other_kind else state
+
+
+def _last_state(writer: Writer) -> _State:
+    return _State(**json.loads((writer.artefacts / _STATE).read_text(encoding="utf-8")))
 
 
 def _gather(
@@ -121,12 +127,14 @@ def altered(writer: Writer) -> list[int]:
 
 
 def damage(writer: Writer) -> list[str]:
-    """What is wrong with the current derived indexes, one sentence each; empty when nothing."""
+    """Why the current derived indexes must be built again, one sentence each; empty when not."""
     folder = writer.artefacts
     if writer.generation == 0:
         return ["nothing has been indexed yet"]
     if found := generations.verify_files(folder, writer.meta("manifest")):
         return found
+    if _last_state(writer).analysis != ANALYSIS:
+        return ["the lexical index was made by another version, which finds other words in texts"]
     passages = writer.count()[1]
     try:
         indexes = (VectorIndex.open(folder), LexicalIndex.open(lexical_folder(folder)))

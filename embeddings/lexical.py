@@ -1,7 +1,9 @@
 """The lexical index: BM25 over words. The only file that imports tantivy."""
 
 import os
+import re
 import tempfile
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,11 +15,23 @@ from embeddings.vectors import Scored
 if TYPE_CHECKING:
     import tantivy
 
-__all__ = ["LexicalIndex"]
+__all__ = ["ANALYSIS", "LexicalIndex"]
 
+ANALYSIS = 2
+"""Which way this is of making words of a text; with another number, indexes are built again."""
 _ANALYSER = "citespan_english"
 _MAX_WORD_BYTES = 64
 """Of UTF-8. Longer "words" are data, such as keys and checksums, and are not searched."""
+_INVISIBLE = re.compile(
+    "[\u00ad\u200c\u200d\u2060\ufeff]|\u200b(?![\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff])"
+)
+"""Soft hyphens, and other characters without a width, that stand within words; only in Thai, Lao,
+Burmese and Khmer does one of them part words."""
+_UNSPACED = re.compile(
+    "[\u3005-\u3007\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
+    "\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff]+"
+)
+"""Han, Hiragana and Katakana, which have no spaces between words."""
 _HEAP_BYTES = 64_000_000
 """What new passages may fill before tantivy writes a segment; it wants 15 MB at least."""
 _ASKING = (
@@ -94,7 +108,7 @@ class LexicalIndex:
             for id_ in removed:
                 writer.delete_documents_by_term("id", id_)
             for id_, text in added:
-                writer.add_document(tantivy.Document(id=id_, text=text))
+                writer.add_document(tantivy.Document(id=id_, text=_spelt_out(text)))
             writer.commit()
             writer.wait_merging_threads()
             self._index.reload()
@@ -116,7 +130,7 @@ class LexicalIndex:
 
         k = min(k, len(self))
         schema = self._index.schema
-        asked = set(self._analyser.analyze(question))
+        asked = set(self._analyser.analyze(_spelt_out(question)))
         words = sorted(asked - self._asking or asked)
         if not words or k < 1:
             return []
@@ -139,6 +153,25 @@ class LexicalIndex:
             ids = self._searcher.fast_field_values("id", [address for _, address in hits])
         scored = [(int(id_ or 0), float(score)) for id_, (score, _) in zip(ids, hits, strict=True)]
         return sorted(scored, key=lambda pair: (-pair[1], pair[0]))[:k]
+
+
+def _spelt_out(text: str) -> str:
+    """The text with each word in the one form that the analyser finds it by.
+
+    The analyser parts words at combining marks and at characters that are not
+    seen, and takes a Chinese sentence for one word: of such text each two
+    neighbouring characters are made a word, as Lucene does.
+    """
+    if text.isascii():
+        return text
+    composed = unicodedata.normalize("NFC", _INVISIBLE.sub("", text))
+    return _UNSPACED.sub(_in_pairs, composed)
+
+
+def _in_pairs(found: re.Match[str]) -> str:
+    run = found[0]
+    pairs = (run[at : at + 2] for at in range(max(1, len(run) - 1)))
+    return f" {' '.join(pairs)} "
 
 
 @contextmanager

@@ -8,12 +8,10 @@ import numpy as np
 
 from embeddings.encoder import Encoder
 from embeddings.lexical import LexicalIndex
-from embeddings.search import fuse
+from embeddings.search import DEPTH, fuse
 
 __all__ = ["mine"]
 
-_DEPTH = 50
-"""How many candidates each of the two searches gives, at least."""
 _BLOCK = 128
 """So many questions are compared with all passages at once."""
 
@@ -37,7 +35,7 @@ def mine(
     """
     if not questions or not passages:
         return [[] for _ in questions]
-    depth = min(max(k, _DEPTH), len(passages))
+    depth = min(max(k, DEPTH), len(passages))
     vectors = encoder.encode_passages(passages)
     asked = encoder.encode_queries(questions)
     with tempfile.TemporaryDirectory(prefix="citespan-") as folder:
@@ -48,7 +46,10 @@ def mine(
             scores = asked[low : low + _BLOCK] @ vectors.T
             nearest = np.argpartition(-scores, depth - 1, axis=1)[:, :depth]
             for question, row, positions in zip(questions[low:], scores, nearest, strict=False):
-                dense = [(int(i), float(row[i])) for i in positions]
-                fused = fuse(dense, lexical.search(question, depth), dense_weight)
+                worded = lexical.search(question, depth)
+                # As in a search, what only the words found gets its dense score too.
+                known = {*positions.tolist(), *(position for position, _ in worded)}
+                dense = [(position, float(row[position])) for position in known]
+                fused = fuse(dense, worded, dense_weight)
                 found.append([position for position, _ in fused[:k]])
     return found

@@ -29,6 +29,7 @@ from sentence_transformers import (
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 from torch.utils.data import BatchSampler
 from transformers import PrinterCallback, TrainerCallback
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import get_last_checkpoint
 
 from corpus.errors import InputError, ModelError
@@ -311,10 +312,21 @@ def _fit(
         callbacks=[_Progress(report)],
     )
     trainer.remove_callback(PrinterCallback)  # It prints to stdout, which is the result's alone.
-    last = get_last_checkpoint(str(out / _CHECKPOINTS)) if (out / _CHECKPOINTS).is_dir() else None
+    last = _last_whole(out / _CHECKPOINTS)
     if last:
         report(f"resumed at step {Path(last).name.rpartition('-')[2]}")
     trainer.train(resume_from_checkpoint=last)
+
+
+def _last_whole(checkpoints: Path) -> str | None:
+    """The last checkpoint that was saved to its end; others, which no run can go on from, go."""
+    for checkpoint in checkpoints.glob("checkpoint-*"):
+        try:
+            # transformers writes it last.
+            json.loads((checkpoint / TRAINER_STATE_NAME).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            shutil.rmtree(checkpoint)
+    return get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
 
 
 class _Trainer(SentenceTransformerTrainer):  # type: ignore[misc]

@@ -2,6 +2,7 @@
 
 import math
 import shutil
+import unicodedata
 from collections import Counter
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from corpus.errors import DamagedIndexError
-from embeddings.lexical import LexicalIndex
+from embeddings.lexical import LexicalIndex, _spelt_out
 
 TEXTS = [
     (1, "The quick brown fox jumps over the lazy dog."),
@@ -34,6 +35,40 @@ def test_words_match_by_stem_case_and_accent(index: LexicalIndex) -> None:
     assert index.search("zebra", 5) == []
     assert index.search("", 5) == []
     assert index.search("fox", 0) == []
+
+
+@pytest.mark.parametrize("text", ["Müller", "Ärzte", "Việt", "Å"])
+@pytest.mark.parametrize("hidden", ["", "\u00ad", "\u200b", "\u200d", "\u2060", "\ufeff"])
+def test_a_word_is_found_however_it_is_spelt(tmp_path: Path, text: str, hidden: str) -> None:
+    spellings = [
+        hidden.join(unicodedata.normalize(form, text)) for form in ("NFC", "NFD", "NFKC", "NFKD")
+    ]
+    index = LexicalIndex.create(tmp_path / "lexical")
+    index.update((), enumerate([*spellings, "another word"], 1))
+    for spelling in [text, *spellings]:
+        assert sorted(i for i, _ in index.search(f"Where is {spelling}?", 9)) == [1, 2, 3, 4]
+
+
+CHINESE = "国务院新闻办公室于二〇二三年发布了关于中国海洋生态环境保护的白皮书并回答了记者的提问"
+JAPANESE = "東京タワーは昭和三十三年に完成した高さ三百三十三メートルの電波塔であり多くの人が訪れる"
+
+
+def test_text_without_spaces_is_found_by_any_part_of_it(tmp_path: Path) -> None:
+    index = LexicalIndex.create(tmp_path / "lexical")
+    index.update((), [(1, CHINESE), (2, JAPANESE), (3, "An iPhone手机 of 2023")])
+    for id_, text in ((1, CHINESE), (2, JAPANESE)):
+        for length in (2, 5, len(text)):
+            for at in range(len(text) - length + 1):
+                found = index.search(text[at : at + length], 3)
+                assert id_ in [i for i, _ in found]
+                assert length == 2 or found[0][0] == id_
+    assert [i for i, _ in index.search("iphone", 3)] == [3]
+    assert [i for i, _ in index.search("手机", 3)] == [3]
+
+
+@given(st.text(st.characters(max_codepoint=0x24F, exclude_characters="\u00ad")))
+def test_other_text_is_searched_as_it_stands(text: str) -> None:
+    assert _spelt_out(text) == text
 
 
 def test_scores_are_bm25(tmp_path: Path) -> None:

@@ -1,14 +1,18 @@
 """Searching plain texts finds what an index of them finds."""
 
+import random
 from pathlib import Path
 
+import pytest
 from conftest import Indexer, ToyEncoder
 from hypothesis import given
 from hypothesis import strategies as st
 
 from corpus.store import Snapshot
+from embeddings.lexical import LexicalIndex
 from embeddings.mining import mine
-from embeddings.search import Search
+from embeddings.search import DEPTH, Search
+from embeddings.vectors import VectorIndex
 
 TEXTS = [f"The {thing} of {place} is {n} years old." for n, (thing, place) in enumerate(
     (t, p) for t in ("bridge", "tower", "harbour") for p in ("Averill", "Sula", "Orsell", "Marsk")
@@ -32,6 +36,31 @@ def test_it_equals_the_search_of_an_index(
             # Equal scores may come in another order; the index rounds its vectors.
             got = [hits[TEXTS[position]] for position in positions]
             assert all(abs(x - y) < 0.02 for x, y in zip(got, best, strict=True))
+
+
+def test_it_looks_as_deep_and_scores_as_the_search_of_an_index(
+    tmp_path: Path, toy_index: Indexer, encoder: ToyEncoder
+) -> None:
+    rng = random.Random(1)
+    vocabulary = [f"{one}{two}" for one in "bdfgklmn" for two in ("ake", "oru", "ilt", "ums")]
+    lines = [" ".join(rng.choices(vocabulary, k=rng.randint(3, 12))) for _ in range(3 * DEPTH)]
+    (tmp_path / "docs.jsonl").write_text("".join(f'{{"text": "{line}"}}\n' for line in lines))
+    toy_index(tmp_path / "docs.jsonl")
+    questions = [" ".join(rng.sample(vocabulary, 3)) for _ in range(20)]
+    with Snapshot.open(tmp_path / "index") as snapshot:
+        ids = [id_ for (id_,) in snapshot.rows("SELECT id FROM passages ORDER BY id")]
+        texts = [passage.text for passage in snapshot.passages(ids)]
+        # Without the words of titles, which an index has and mining has not.
+        words = LexicalIndex.create(tmp_path / "words")
+        words.update([], zip(ids, texts, strict=True))
+        search = Search(snapshot, encoder, VectorIndex.open(snapshot.artefacts), words)
+        found = mine(encoder, questions, texts, k=20, dense_weight=search.dense_weight)
+        for question, positions in zip(questions, found, strict=True):
+            hits = search.search(question, DEPTH)
+            scores = {hit.passage.id: hit.score for hit in hits}
+            # Near-equal scores may come in another order: the index rounds its vectors.
+            got = [scores[ids[position]] for position in positions]
+            assert got == pytest.approx([hit.score for hit in hits[:20]], abs=0.005)
 
 
 @given(st.integers(1, 20), st.floats(0, 1))

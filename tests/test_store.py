@@ -30,6 +30,7 @@ from corpus.errors import (
 from corpus.records import ModelIdentity
 from corpus.store import Snapshot
 from corpus.writer import Writer
+from embeddings import build
 from embeddings.build import damage
 from embeddings.search import Search
 
@@ -72,6 +73,24 @@ def test_derived_artefacts_are_rebuilt_from_the_truth(
     assert (changes.added, changes.changed, changes.unchanged) == ([], [], 3)
     assert search_all(folder_of(tmp_path), encoder) == before
     assert len(encoder.embedded) == embedded
+
+
+def test_indexes_with_words_of_an_earlier_version_are_built_again(
+    toy_index: Indexer,
+    docs: Path,
+    tmp_path: Path,
+    encoder: ToyEncoder,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(build, "asdict", lambda s: {"built_with": s.built_with, "tombstones": 0})
+        toy_index(docs)
+    embedded = len(encoder.embedded)
+    with Writer.open(folder_of(tmp_path), lambda: TOY_RECIPE) as writer:
+        assert "another version" in damage(writer)[0]
+    changes = toy_index()
+    assert (changes.generation, changes.unchanged, len(encoder.embedded)) == (2, 3, embedded)
+    assert toy_index().generation == 2
 
 
 def search_all(folder: Path, encoder: ToyEncoder) -> list[Any]:
@@ -326,6 +345,28 @@ def test_another_user_sees_what_was_committed_last(
     (docs / "beta.txt").write_text("The beta paper is back.")
     toy_index(docs)
     assert as_nobody(shared / "index") == search_all(shared / "index", encoder)
+
+
+def test_a_reader_that_may_not_lock_never_mixes_two_states(
+    toy_index: Indexer, docs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (docs / "long.txt").write_text("The old text. " * 5000)
+    toy_index(docs)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "access", lambda *_: False)  # As for a user who may only read.
+        reader = Snapshot.open(folder_of(tmp_path))
+    with reader:
+        ids = [summary.id for summary in reader.summaries()]
+        assert reader.document(reader.find("long.txt")).text == "The old text. " * 5000
+        assert not reader.rewritten
+        assert reader.recipe == TOY_RECIPE
+        (docs / "long.txt").write_text("A new text. " * 5000)
+        toy_index(docs)
+        assert reader.rewritten
+        assert reader.recipe == TOY_RECIPE, "what a server opens it again with"
+        for id_ in ids:
+            with pytest.raises(IndexStateError, match=r"rewritten while .* open it again"):
+                reader.document(id_)
 
 
 def test_a_full_disk_says_so_and_changes_nothing(

@@ -1,6 +1,7 @@
 """Fine-tuning an encoder: its batches keep their laws, and a run learns, stops and goes on."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -169,9 +170,16 @@ t.train_encoder(pairs, [pairs[:9]], Path(sys.argv[3]), Path(sys.argv[4]), recipe
     run = [sys.executable, "-c", code, *arguments]
     killed = subprocess.run([*run, "die"], capture_output=True, text=True)
     assert killed.returncode == 9, killed.stderr
+    # As if killed again while a later checkpoint was saved: its state is written last.
+    whole = tmp_path / "out" / "checkpoints" / "checkpoint-4"
+    for step, state in ((5, None), (6, '{"epoch": 1')):
+        partial = whole.with_name(f"checkpoint-{step}")
+        shutil.copytree(whole, partial, ignore=shutil.ignore_patterns("trainer_state.json"))
+        if state:
+            (partial / "trainer_state.json").write_text(state)
     again = subprocess.run(run, capture_output=True, text=True)
     assert again.returncode == 0, again.stderr
-    assert "resumed at step" in again.stdout
+    assert "resumed at step 4\n" in again.stdout
     (tmp_path / "out" / "run.json").write_text("another")
     with pytest.raises(InputError, match="another run"):
         train_encoder(PAIRS, [PAIRS], BASE, tmp_path / "out", TINY, report=print)
