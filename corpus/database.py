@@ -349,7 +349,8 @@ class Database:
     def each(self, sql: str) -> Iterator[tuple]:  # type: ignore[type-arg]
         """The rows of a query, one after the other."""
         try:
-            for row in self.connection.execute(sql):  # noqa: UP028 - it would close the cursor
+            for row in self.connection.execute(sql):
+                self._refuse_a_mix()
                 yield row
         except sqlite3.DatabaseError as error:
             raise trouble(self.folder, error) from error
