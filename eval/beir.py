@@ -10,6 +10,7 @@ from typing import Any
 
 from corpus.errors import GoldError
 from corpus.extract import Columns
+from eval.gold import require_indexed
 from qa.indexing import MAX_FILE_BYTES, index_files, own_index
 
 __all__ = ["Beir", "index_beir", "read_beir"]
@@ -71,10 +72,14 @@ def read_beir(folder: Path, *, split: str = "test", limit: int | None = None) ->
 def index_beir(
     beir: Beir, models: str, *, progress: Callable[[str], None] = lambda _: None
 ) -> Path:
-    """An index of the collection's documents, in the user's cache."""
+    """An index of the collection's documents, in the user's cache.
+
+    Raises:
+        GoldError: they cannot be indexed, or not all of them.
+    """
     index = own_index([beir.corpus], models, purpose="BEIR", progress=progress)
     size = beir.corpus.stat().st_size
-    index_files(
+    changes = index_files(
         index,
         [beir.corpus],
         models=models,
@@ -82,6 +87,7 @@ def index_beir(
         max_bytes=max(MAX_FILE_BYTES, size),
         progress=progress,
     )
+    require_indexed(beir.corpus, changes)
     return index
 
 

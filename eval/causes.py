@@ -42,21 +42,23 @@ class Evidence:
 def cause_of(evidence: Evidence) -> Cause | None:
     """The first stage that lost the question; None where nothing was lost.
 
-    `not indexed`: no passage holds the answer. `wrong document`: the right words,
-    cited from elsewhere. `abstained wrongly`: the right answer, not sure enough to be
-    given. `not retrieved`: no passage that was read holds the answer. `wrong span`: the
-    best answer was read in a passage that holds the right one. `not read first`: in
-    another passage, though the right one was read too. `answered wrongly`: the
-    documents do not say, and yet an answer was given.
+    `abstained wrongly`: the right answer, not sure enough to be given. `not indexed`: no
+    passage holds the answer. `wrong document`: the right words, cited from elsewhere.
+    `not retrieved`: no passage that was read holds the answer. `wrong span`: the best
+    answer was read in a passage that holds the right one. `not read first`: in another
+    passage, though the right one was read too. `answered wrongly`: the documents do not
+    say, and yet an answer was given.
     """
     if not evidence.answerable:
         return "answered wrongly" if evidence.answered else None
+    right = evidence.f1 >= RIGHT_F1
+    # Before all else: a right answer was found, even where no passage has gold's very words.
+    if right and evidence.right_document:
+        return None if evidence.answered else "abstained wrongly"
     if not evidence.indexed:
         return "not indexed"
-    if evidence.f1 >= RIGHT_F1:
-        if not evidence.right_document:
-            return "wrong document"
-        return None if evidence.answered else "abstained wrongly"
+    if right:
+        return "wrong document"
     if not evidence.retrieved:
         return "not retrieved"
     return "wrong span" if evidence.read_first else "not read first"

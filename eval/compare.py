@@ -7,11 +7,19 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from corpus.errors import InputError
-from eval.run import Outcome
+from eval.run import NDCG_AT, Outcome
 from eval.statistics import paired_test
 from eval.summary import METRICS, Run, means_at, record
 
-__all__ = ["Asked", "compare", "failures", "read_run", "require_same", "requirements"]
+__all__ = [
+    "Asked",
+    "compare",
+    "failures",
+    "read_run",
+    "require_measurable",
+    "require_same",
+    "requirements",
+]
 
 Asked: TypeAlias = Mapping[str, tuple[str, Sequence[str]]]
 """By id, a question and its right answers."""
@@ -33,6 +41,7 @@ def read_run(path: Path) -> Run:
         whole = (
             isinstance(run["summary"], dict)
             and isinstance(run["settings"]["read"], int)
+            and all(file["sha256"] for file in run["settings"]["distractors"])
             and all(known <= question.keys() for question in run["questions"])
         )
     except (LookupError, TypeError, AttributeError):
@@ -42,14 +51,14 @@ def read_run(path: Path) -> Run:
     return run  # type: ignore[no-any-return]
 
 
-_NOTHING = Outcome("", "", (), "", None, 0.0, False, 0.0, 0.0, None, 0.0)
+_NOTHING = Outcome("", "", (), "", 0.0, False, 0.0, 0.0, None, 0.0)
 
 
-def require_same(asked: Asked, other: Run) -> None:
-    """Make sure that the other run covers these questions and no more.
+def require_same(asked: Asked, settings: Mapping[str, Any], other: Run) -> None:
+    """Make sure that the other run covers these questions and no more, among the same distractors.
 
     Raises:
-        InputError: it does not; some of the questions are named.
+        InputError: it does not; some of the questions, or the other distractors, are named.
     """
     theirs = _asked(other)
     for these, those, whose in ((asked, theirs, "the other"), (theirs, asked, "this")):
@@ -66,6 +75,16 @@ def require_same(asked: Asked, other: Run) -> None:
                 f"question {id_!r} is not the same in both runs ({question!r} and"
                 f" {old!r}, or their answers differ); measure both with the same gold"
             )
+    ours, others = (
+        {file["sha256"]: file["name"] for file in each["distractors"]}
+        for each in (settings, other["settings"])
+    )
+    if ours.keys() != others.keys():
+        named = ", ".join(sorted(others.values())) or "none"
+        raise InputError(
+            f"the other run had other --distractors ({named}), and what is searched among more is"
+            " found less often; measure both with the same"
+        )
 
 
 def _asked(run: Run) -> Asked:
@@ -76,9 +95,9 @@ def compare(run: Run, other: Run) -> dict[str, Any]:
     """This run less the other: paired tests of every mean, and the questions that changed.
 
     Raises:
-        InputError: they do not cover the same questions, some of which are named.
+        InputError: they do not cover the same questions among the same distractors.
     """
-    require_same(_asked(run), other)
+    require_same(_asked(run), run["settings"], other)
     theirs = {question["id"]: question for question in other["questions"]}
     pairs = [(theirs[question["id"]], question) for question in run["questions"]]
     read = min(run["settings"]["read"], other["settings"]["read"])
@@ -133,6 +152,33 @@ def requirements(text: str) -> dict[str, float]:
     return wanted
 
 
+def require_measurable(
+    wanted: Mapping[str, float], *, read: int, reader_only: bool, search_alone: bool
+) -> None:
+    """Make sure that a run with these options can give the figures that are asked for.
+
+    Raises:
+        InputError: it cannot, whatever the questions are; the remedy is named.
+    """
+    stages = {metric.name: metric.stage for metric in METRICS}
+    for name in wanted:
+        searched = stages[name] in {"search", "disagreement"} or name == "citation"
+        if reader_only and searched:
+            raise InputError(
+                f"--fail-under: {name} is of what search finds; leave it out, or --reader-only"
+            )
+        if search_alone and (stages[name] != "search" or name.startswith("document_")):
+            raise InputError(
+                f"--fail-under: a BEIR folder is for search alone, without {name}; recall@k, mrr"
+                f" and ndcg@{NDCG_AT} are measured"
+            )
+        k = int(name.partition("@")[2] or 0)
+        if k > read:
+            raise InputError(
+                f"--fail-under: {name} is of the first {k}, and {read} are read; add `--read {k}`"
+            )
+
+
 def failures(run: Run, wanted: Mapping[str, float]) -> list[str]:
     """What falls short of the least that is asked for; where less is better, what exceeds it.
 
@@ -143,7 +189,10 @@ def failures(run: Run, wanted: Mapping[str, float]) -> list[str]:
     fallen = []
     for name, bound in wanted.items():
         if name not in run["summary"]:
-            raise InputError(f"--fail-under: this run does not measure {name!r}")
+            raise InputError(
+                f"--fail-under: this run does not measure {name!r}; it measures"
+                f" {', '.join(run['summary'])}"
+            )
         value = run["summary"][name]["value"]
         if not (value >= bound if better[name] else value <= bound):
             sign = "below" if better[name] else "above"

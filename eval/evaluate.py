@@ -26,10 +26,12 @@ from qa.pipeline import Pipeline
 from qa.reader import Reader
 from qa.settings import model_pair
 
-__all__ = ["SAMPLE_GOLD", "evaluate", "needs_documents"]
+__all__ = ["READ", "SAMPLE_GOLD", "evaluate", "needs_documents"]
 
 SAMPLE_GOLD = Path(__file__).parent / "sample" / "gold.jsonl"
 """Questions on the sample documents in the package."""
+READ = 10
+"""How many passages are read for a question where nothing else is said."""
 
 
 def needs_documents(path: Path) -> bool:
@@ -42,7 +44,7 @@ def evaluate(
     folder: Path | None,
     *,
     reader_only: bool = False,
-    read: int = 10,
+    read: int | None = None,
     dense_weight: float | None = None,
     distractors: Sequence[Path] = (),
     limit: int | None = None,
@@ -57,7 +59,7 @@ def evaluate(
         path: SQuAD's JSON, JSON lines, CSV, or a BEIR folder.
         folder: the index that is asked; None for gold with documents of its own.
         reader_only: give the reader the right text, and do not search.
-        read: how many passages are read for a question.
+        read: how many passages are read for a question; None for ten.
         dense_weight: as if the index had been made with it; None for its own.
         distractors: SQuAD files whose paragraphs join the gold's own documents.
         limit: only so many questions, the first ones.
@@ -71,12 +73,15 @@ def evaluate(
         InputError: the options do not go together, or the other run covers other questions;
             found before anything is measured.
     """
-    _check_options(path, folder, reader_only, distractors, unanswerable)
+    _check_options(path, folder, reader_only, read, dense_weight, distractors, unanswerable)
+    read = read or READ
     settings: dict[str, Any] = {
         "gold": str(path),
         "version": version("citespan"),
         "reader_only": reader_only,
         "read": read,
+        "limit": limit,
+        "distractors": [{"name": str(file), "sha256": _sha256(file)} for file in distractors],
         "left_out": 0,
     }
     if path.is_dir():
@@ -103,7 +108,7 @@ def evaluate(
         }
         if reader_only:
             return _read_placed(path, pipeline, gold, settings, against, progress)
-        _require_same(gold, against)
+        _require_same(gold, settings, against)
         return _run(measure(pipeline, gold, read=read), len(gold), settings, progress)
 
 
@@ -111,6 +116,8 @@ def _check_options(
     path: Path,
     folder: Path | None,
     reader_only: bool,
+    read: int | None,
+    dense_weight: float | None,
     distractors: Sequence[Path],
     unanswerable: int,
 ) -> None:
@@ -119,6 +126,15 @@ def _check_options(
         raise InputError(
             f"{path} is a BEIR folder, which brings its documents and measures search alone;"
             " leave out --index, --docs, --sample and --reader-only"
+        )
+    if reader_only and (read is not None or dense_weight is not None):
+        raise InputError(
+            "--reader-only searches nothing; leave out --read and --dense-weight, or --reader-only"
+        )
+    if reader_only and folder is not None and is_squad(path):
+        raise InputError(
+            f"{path} brings its paragraphs, which are what --reader-only reads; leave out --index,"
+            " --docs and --sample"
         )
     searches_own = folder is None and not reader_only and not path.is_dir()
     refuse_distractors(distractors, own=searches_own)
@@ -140,7 +156,8 @@ def _search(
 ) -> Run:
     """Search alone, for the queries of a BEIR folder."""
     beir = read_beir(path, limit=limit)
-    _require_same([Gold(id_, beir.queries[id_], ()) for id_ in beir.relevance], against)
+    asked = [Gold(id_, beir.queries[id_], ()) for id_ in beir.relevance]
+    _require_same(asked, settings, against)
     index = index_beir(beir, models or "bundled", progress=progress)
     with Pipeline.open(index, models=models, dense_weight=dense_weight) as pipeline:
         recipe = pipeline.snapshot.recipe
@@ -168,7 +185,7 @@ def _read_own(
     asked = squad_contexts(path)[:limit]
     if unanswerable:
         asked += wrong_contexts(path, asked, open_encoder(pair.encoder), unanswerable)
-    _require_same([item for item, _ in asked], against)
+    _require_same([item for item, _ in asked], settings, against)
     settings |= {"reader": pair.reader.name, "unanswerable": unanswerable}
     reader = Reader(export(pair.reader, "reader"))
     return _run(measure_reader(reader, asked), len(asked), settings, progress)
@@ -184,7 +201,7 @@ def _read_placed(
 ) -> Run:
     """The reader alone, given what the gold says that the questions were asked about."""
     asked = list(contexts(pipeline, gold))
-    _require_same([item for item, _ in asked], against)
+    _require_same([item for item, _ in asked], settings, against)
     settings["left_out"] = len(gold) - len(asked)
     if not asked:
         raise GoldError(
@@ -208,9 +225,9 @@ def _run(
     return run_json(measured, settings)
 
 
-def _require_same(asked: Sequence[Gold], against: Run | None) -> None:
+def _require_same(asked: Sequence[Gold], settings: dict[str, Any], against: Run | None) -> None:
     if against is not None:
-        require_same({item.id: (item.question, item.golds) for item in asked}, against)
+        require_same({item.id: (item.question, item.golds) for item in asked}, settings, against)
 
 
 def _sha256(path: Path) -> str:

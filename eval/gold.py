@@ -1,6 +1,7 @@
 """Gold questions, with the places that answer them in the documents of an index."""
 
 import hashlib
+import os
 import random
 import re
 import shutil
@@ -18,6 +19,7 @@ from corpus.records import document_id
 from corpus.store import Snapshot
 from embeddings.encoder import Encoder
 from embeddings.exports import user_cache
+from embeddings.follow import Changes
 from embeddings.mining import mine
 from qa.answers import normalise, without
 from qa.gold import (
@@ -40,6 +42,7 @@ __all__ = [
     "is_squad",
     "place_rows",
     "refuse_distractors",
+    "require_indexed",
     "squad_contexts",
     "unplaced",
     "write_articles",
@@ -48,6 +51,13 @@ __all__ = [
 ]
 
 _SEPARATOR = "\n\n"
+_MARK, _CODEC = "\ufeff", "utf-16-be"
+"""Each file begins with the mark of its codec, so that it is read as text even where its first
+paragraph begins as HTML or PDF does."""
+_FORMAT = b"2"
+"""Goes up when other files are made of the same articles: those of before are not to be found."""
+_NAME_CHARS = 60
+"""Of a title in a file's name, which has room for 255 bytes."""
 _LOOK_ALIKES = 20
 """Among so many of the best paragraphs one without the answer is looked for."""
 
@@ -67,6 +77,8 @@ class Gold:
     """What it was asked about; None where that is not known."""
     absent: tuple[str, ...] = ()
     """Documents that the gold names and the index has not."""
+    article: str | None = None
+    """The one it was asked about, where that is no document of the index."""
 
     @property
     def placed(self) -> bool:
@@ -118,8 +130,8 @@ def gold_on(path: Path, snapshot: Snapshot) -> list[Gold]:
 def unplaced(path: Path) -> list[Gold]:
     """The questions of a SQuAD file without their places, for documents other than its own."""
     return [
-        Gold(question.id, question.text, question.golds)
-        for _, _, question in _asked(_articles(path))
+        Gold(question.id, question.text, question.golds, article=f"{number}")
+        for number, _, question in _asked(_articles(path))
     ]
 
 
@@ -221,12 +233,14 @@ def _placed(
 def write_articles(articles: Sequence[Article], folder: Path) -> list[Gold]:
     """Write each article as one text file; its questions with their spans in that file.
 
-    The folder is emptied first.
+    The folder is emptied first. An article without text becomes no file.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    for path, text, _ in _files(articles, folder):
-        path.write_text(text, encoding="utf-8", newline="")
+    for path, article in _files(articles, folder):
+        text = _SEPARATOR.join(paragraph.text for paragraph in article.paragraphs)
+        if text.strip():
+            path.write_text(_MARK + text, encoding=_CODEC, newline="")
     return _golds(articles, folder)
 
 
@@ -237,18 +251,18 @@ def write_paragraphs(articles: Sequence[Article], folder: Path) -> list[Gold]:
     )
 
 
-def _files(articles: Sequence[Article], folder: Path) -> Iterator[tuple[Path, str, Article]]:
-    """The file that each article becomes, its paragraphs parted by a blank line."""
+def _files(articles: Sequence[Article], folder: Path) -> Iterator[tuple[Path, Article]]:
+    """The file that each article becomes; none is hidden, however it is called."""
+    folder = Path(os.path.abspath(folder))  # As it is indexed, for the documents' ids.
     for number, article in enumerate(articles):
-        name = re.sub(r"[^\w .,()-]+", "_", article.title)[:80] or "untitled"
-        text = _SEPARATOR.join(paragraph.text for paragraph in article.paragraphs)
-        yield (folder / f"{name}.{number}.txt").absolute(), text, article
+        name = re.sub(r"[^\w .,()-]+", "_", article.title)[:_NAME_CHARS] or "untitled"
+        yield folder / f"{number}-{name}.txt", article
 
 
 def _golds(articles: Sequence[Article], folder: Path) -> list[Gold]:
     golds: list[Gold] = []
-    for path, _, article in _files(articles, folder):
-        document, offset = document_id(path), 0
+    for path, article in _files(articles, folder):
+        document, offset = document_id(path), len(_MARK)
         for paragraph in article.paragraphs:
             place = Place(document, offset, offset + len(paragraph.text))
             golds.extend(_gold(question, place) for question in paragraph.questions)
@@ -285,7 +299,7 @@ def index_own(
         GoldError: the questions are malformed, or a paragraph cannot be indexed.
     """
     articles = _articles(path)
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(_FORMAT)
     for file in (path, *distractors):
         digest.update(hashlib.sha256(file.read_bytes()).digest())
     folder = user_cache() / "gold" / digest.hexdigest()[:16]
@@ -301,9 +315,18 @@ def index_own(
             shutil.rmtree(partial)
     index = own_index([folder / "files"], models, purpose="gold", progress=progress)
     changes = index_files(index, [folder / "files"], models=models, progress=progress)
-    for file, reason in changes.failed.items():
-        raise GoldError(f"{path}: its paragraphs could not be indexed ({file}: {reason})")
+    require_indexed(path, changes)
     return index, _golds(articles, folder / "files" / "gold")
+
+
+def require_indexed(path: Path, changes: Changes) -> None:
+    """Make sure that all texts of the gold were read: what is missing would count as not found.
+
+    Raises:
+        GoldError: one was not, for the reason given.
+    """
+    for file, reason in {**changes.skipped, **changes.failed}.items():
+        raise GoldError(f"{path}: its texts could not be indexed ({file}: {reason})")
 
 
 def _articles(path: Path) -> list[Article]:

@@ -8,7 +8,15 @@ from typing import Any, TypeAlias
 
 from eval.charts import curve, reliability_diagram, whisker
 from eval.metrics import reliability, risk_coverage
-from eval.summary import METRICS, RECALL_AT, Metric, Run, rightness, stage_in
+from eval.summary import (
+    RECALL_AT,
+    Metric,
+    Run,
+    metrics_of,
+    rightness,
+    search_alone,
+    unit_drawn,
+)
 
 __all__ = ["write_report"]
 
@@ -54,15 +62,17 @@ def render(run: Run, comparison: dict[str, Any] | None = None) -> str:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
-    known = {metric.name: metric for metric in METRICS}
+    known = {metric.name: metric for metric in metrics_of(run)}
     stages: dict[str, list[dict[str, Any]]] = {}
-    for metric in METRICS:
+    for metric in known.values():
         if metric.name in run["summary"]:
-            stages.setdefault(stage_in(run, metric), []).append(_figure(metric, run["summary"]))
+            stages.setdefault(metric.stage, []).append(_figure(metric, run["summary"]))
     return template.render(
         settings=run["settings"],
         seconds=run["seconds"],
         n=len(run["questions"]),
+        unit=unit_drawn(run),
+        search_alone=search_alone(run),
         headlines=[{**_figure(known[name], run["summary"]), "title": title}
                    for name, title in _HEADLINES.items() if name in run["summary"]],
         stages=stages,
@@ -112,7 +122,7 @@ def _charts(run: Run) -> Iterator[_Chart]:
         yield _caution_chart(risk_coverage(sure, right))
     recalls = [(k, summary[f"recall@{k}"]) for k in RECALL_AT if f"recall@{k}" in summary]
     if len(recalls) > 1:
-        yield _recall_chart(recalls)
+        yield _recall_chart(recalls, "documents" if search_alone(run) else "passages")
 
 
 def _reliability_chart(bins: Sequence[tuple[int, float, float]]) -> _Chart:
@@ -146,17 +156,22 @@ def _caution_chart(risks: Sequence[tuple[float, float]]) -> _Chart:
     )
 
 
-def _recall_chart(recalls: Sequence[tuple[int, Mapping[str, Any]]]) -> _Chart:
+def _recall_chart(recalls: Sequence[tuple[int, Mapping[str, Any]]], what: str) -> _Chart:
+    notes = {
+        "passages": "The share of questions for which one of the first k passages holds a whole"
+        " gold span, with its 95 % interval.",
+        "documents": "The share of a question's relevant documents that is among the first k, on"
+        " average, with its 95 % interval.",
+    }
     deepest = recalls[-1][0]
     told = "; ".join(f"{k}: {figure['value']:.2f}" for k, figure in recalls)
     return (
         "How deep must one look?",
-        "The share of questions for which one of the first k passages holds a whole gold"
-        " span, with its 95 % interval.",
+        notes[what],
         curve(
             [(k / deepest, figure["value"]) for k, figure in recalls],
             f"Recall at k. {told}",
-            x_label="k, passages looked at",
+            x_label=f"k, {what} looked at",
             y_label="recall@k",
             x_ticks=[(k / deepest, k) for k, _ in recalls],
             band=[(k / deepest, f["low"], f["high"]) for k, f in recalls if f["low"] is not None],

@@ -6,11 +6,13 @@ right paragraph, does it find the answer?), and the whole from question to
 cited answer.
 """
 
+import os
 import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 from corpus.records import Document
 from embeddings.search import Hit
@@ -57,15 +59,14 @@ class Outcome:
     golds: tuple[str, ...]
     best: str
     """The best answer, whether or not it was sure enough to be given."""
-    score: float | None
-    """Its ranking score; None where nothing was found."""
     confidence: float
     answered: bool
     em: float
     """Of the best answer, as if it were always given; in [0, 1]."""
     f1: float
     hit_rank: int | None
-    """Rank of the first passage that holds a whole gold span."""
+    """Rank of the first passage that holds a whole gold span; in a retrieval collection, of the
+    first relevant document."""
     seconds: float
     tags: tuple[str, ...] = ()
     cluster: str = ""
@@ -78,6 +79,10 @@ class Outcome:
     """Rank of the first passage of a document that answers it."""
     ndcg: float | None = None
     """Of the passages found; None where search cannot be measured."""
+    relevant_ranks: tuple[int, ...] = ()
+    """In a retrieval collection, the ranks of the relevant documents that were found."""
+    n_relevant: int | None = None
+    """How many there are; None outside such a collection, where one place is enough."""
     read: bool = True
     """Whether it went through the reader, and not through search alone."""
     alone: str | None = None
@@ -85,7 +90,7 @@ class Outcome:
     alone_em: float | None = None
     alone_f1: float | None = None
     cited: bool | None = None
-    """Whether the best answer's citation overlaps a gold span; None where gold has no spans."""
+    """Whether the best answer's citation overlaps a gold span; None where that cannot be told."""
     disagreement: bool = False
     """Whether the answers were said to contradict each other."""
     cause: Cause | None = None
@@ -102,11 +107,14 @@ class Outcome:
 def measure(pipeline: Pipeline, gold: Sequence[Gold], *, read: int = 10) -> Iterator[Outcome]:
     """Ask every question; one outcome each, in order."""
     places = _Places(pipeline)
+    # Then a citation for what the documents do not say is a wrong one among others that may be
+    # right. Where no place is known none can be, and a share of right ones would say nothing.
+    judged = any(item.placed for item in gold)
     for item in gold:
         started = time.perf_counter()
         result = pipeline.ask(item.question, read=read)
         seconds = time.perf_counter() - started
-        yield _outcome(pipeline, places, item, result, seconds)
+        yield _outcome(pipeline, places, item, result, seconds, judged=judged)
 
 
 def measure_reader(reader: Reader, gold: Sequence[tuple[Gold, str]]) -> Iterator[Outcome]:
@@ -126,13 +134,11 @@ def measure_reader(reader: Reader, gold: Sequence[tuple[Gold, str]]) -> Iterator
         confidence = 0.0 if margin is None else float(logistic(margin))
         em, overlap = exact_match(best, item.golds), f1(best, item.golds)
         answered = margin is not None and confidence >= 0.5
-        source = item.paragraph.document if item.paragraph else item.id
         yield Outcome(
             id=item.id,
             question=item.question,
             golds=item.golds,
             best=best,
-            score=margin,
             confidence=confidence,
             answered=answered,
             em=em,
@@ -140,7 +146,7 @@ def measure_reader(reader: Reader, gold: Sequence[tuple[Gold, str]]) -> Iterator
             hit_rank=None,
             seconds=seconds,
             tags=item.tags,
-            cluster=source,
+            cluster=_cluster(item),
             placed=False,
             alone=best,
             alone_em=em if item.golds else None,
@@ -161,38 +167,45 @@ def measure_reader(reader: Reader, gold: Sequence[tuple[Gold, str]]) -> Iterator
 
 
 def measure_retrieval(pipeline: Pipeline, beir: Beir, *, k: int = 10) -> Iterator[Outcome]:
-    """Search for every query; a document ranks as its best passage does."""
+    """Search for every query; a document ranks as its best passage does.
+
+    Some collections ask with texts that are documents themselves; none is to find itself
+    (Thakur et al. 2021).
+    """
+    source = Path(os.path.abspath(beir.corpus))  # As it was indexed.
     ids = {
         summary.row: summary.id
         for summary in pipeline.snapshot.summaries()
-        if summary.source == beir.corpus.absolute()
+        if summary.source == source
     }
     for query, judged in beir.relevance.items():
         started = time.perf_counter()
         # So many passages that `k` documents are among them, as far as there are so many.
         hits = pipeline.search(beir.queries[query], 10 * k)
         seconds = time.perf_counter() - started
-        found = list(dict.fromkeys(hit.passage.document_id for hit in hits))[:k]
+        itself = ids.get(beir.rows.get(query, 0))
+        others = dict.fromkeys(hit.passage.document_id for hit in hits)
+        found = [id_ for id_ in others if id_ != itself][:k]
         gains = {ids.get(beir.rows[name], name): score for name, score in judged.items()}
         relevant = {id_: gain for id_, gain in gains.items() if gain > 0}
-        rank = next((rank for rank, id_ in enumerate(found, 1) if id_ in relevant), None)
+        ranks = tuple(rank for rank, id_ in enumerate(found, 1) if id_ in relevant)
         yield Outcome(
             id=query,
             question=beir.queries[query],
             golds=(),
             best="",
-            score=None,
             confidence=0.0,
             answered=False,
             em=0.0,
             f1=0.0,
-            hit_rank=rank,
+            hit_rank=ranks[0] if ranks else None,
             seconds=seconds,
             cluster=query,
-            document_rank=rank,
+            relevant_ranks=ranks,
+            n_relevant=len(relevant),
             ndcg=ndcg([relevant.get(id_, 0) for id_ in found], list(relevant.values()), NDCG_AT),
             read=False,
-            cause=None if rank else "not retrieved",
+            cause=None if ranks else "not retrieved",
         )
 
 
@@ -244,7 +257,13 @@ def contexts(pipeline: Pipeline, gold: Sequence[Gold]) -> Iterator[tuple[Gold, s
 
 
 def _outcome(
-    pipeline: Pipeline, places: _Places, item: Gold, result: Result, seconds: float
+    pipeline: Pipeline,
+    places: _Places,
+    item: Gold,
+    result: Result,
+    seconds: float,
+    *,
+    judged: bool,
 ) -> Outcome:
     best = result.answers[0] if result.answers else None
     text = best.text if best else ""
@@ -283,6 +302,7 @@ def _outcome(
             right_document=not item.placed or bool(cited_documents & documents),
         )
     )
+    can_judge = item.placed or (judged and not item.golds)
     first = item.spans[0] if item.spans else None
     # Of several right places the one to be shown is that of the passage answered from.
     near = holders.get(citation.passage, first) if citation else first
@@ -291,7 +311,6 @@ def _outcome(
         question=item.question,
         golds=item.golds,
         best=text,
-        score=best.score if best else None,
         confidence=best.confidence if best else 0.0,
         answered=result.answered,
         em=em,
@@ -307,7 +326,7 @@ def _outcome(
         alone=alone,
         alone_em=alone_em,
         alone_f1=alone_f1,
-        cited=_overlaps(citation, item.spans) if item.placed and citation else None,
+        cited=_overlaps(citation, item.spans) if can_judge and citation else None,
         disagreement=result.disagreement,
         cause=cause,
         answer_shown=_shown(pipeline, _place(citation)) if citation else None,
@@ -317,6 +336,8 @@ def _outcome(
 
 def _cluster(item: Gold) -> str:
     """The document of a question; one of its own where it has none."""
+    if item.article is not None:
+        return item.article
     if item.paragraph is not None:
         return item.paragraph.document
     if item.placed:

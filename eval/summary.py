@@ -1,13 +1,13 @@
 """From outcomes to figures: a whole run as one JSON object.
 
-`em` and `f1` are in percent, as is the custom since SQuAD; every other figure is
-in [0, 1].
+Exact match and F1, the figures whose names end in `em` and `f1`, are in percent, as is
+the custom since SQuAD; every other figure is in [0, 1].
 """
 
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -32,10 +32,12 @@ __all__ = [
     "Metric",
     "Run",
     "means_at",
+    "metrics_of",
     "record",
     "rightness",
     "run_json",
-    "stage_in",
+    "search_alone",
+    "unit_drawn",
 ]
 
 Run: TypeAlias = dict[str, Any]
@@ -66,6 +68,8 @@ class Metric:
     """The value of a question's record; None where the figure does not concern it."""
     percent: bool = False
     higher_is_better: bool = True
+    of_documents: str = ""
+    """The label where whole documents are searched for, if that is another one."""
 
 
 def _if(condition: Any, value: Any) -> float | None:
@@ -76,23 +80,38 @@ def _within(rank: int | None, k: int) -> bool:
     return rank is not None and rank <= k
 
 
+def _recalled(question: Mapping[str, Any], k: int) -> float:
+    """The share of the relevant documents among the first `k`; elsewhere one place is enough."""
+    if question["n_relevant"] is None:
+        return _within(question["hit_rank"], k)
+    found = sum(rank <= k for rank in question["relevant_ranks"])
+    return found / question["n_relevant"] if found else 0.0
+
+
 def _recall(k: int) -> list[Metric]:
     first = "the first passage" if k == 1 else f"one of the first {k} passages"
     return [
         Metric(
             f"recall@{k}", "search", f"{first} holds a whole gold span",
-            lambda q: _if(q["placed"], _within(q["hit_rank"], k)),
+            lambda q: _if(q["placed"], _recalled(q, k)),
+            of_documents=f"share of the relevant documents among the first {k}",
         ),
         Metric(
             f"document_recall@{k}", "search", f"{first} is of a right document",
-            lambda q: _if(q["placed"], _within(q["document_rank"], k)),
+            lambda q: _if(q["placed"] and q["read"], _within(q["document_rank"], k)),
         ),
     ]  # fmt: skip
 
 
+_MRR = Metric(
+    "mrr", "search", "1 / rank of the first passage that holds a gold span",
+    lambda q: _if(q["placed"], reciprocal_rank(q["hit_rank"])),
+    of_documents="1 / rank of the first relevant document",
+)  # fmt: skip
 _NDCG = Metric(
     f"ndcg@{NDCG_AT}", "search", f"gain of the first {NDCG_AT} passages, discounted",
     lambda q: q["ndcg"],
+    of_documents=f"gain of the first {NDCG_AT} documents, discounted",
 )  # fmt: skip
 
 
@@ -100,8 +119,7 @@ def means_at(k: int) -> list[Metric]:
     """The figures that are means, for runs that look at `k` passages."""
     return [
         *(metric for at in RECALL_AT if at <= k for metric in _recall(at)),
-        Metric("mrr", "search", "1 / rank of the first passage that holds a gold span",
-               lambda q: _if(q["placed"], reciprocal_rank(q["hit_rank"]))),
+        _MRR,
         *([_NDCG] if k >= NDCG_AT else []),
         Metric("reader_em", "reader alone", "exact match, given the right paragraph",
                lambda q: q["reader_em"], percent=True),
@@ -122,7 +140,7 @@ def means_at(k: int) -> list[Metric]:
         Metric("no_answer_em", "end to end", "unanswerable questions for which it says so",
                lambda q: _if(not q["golds"] and q["read"], q["em"]), percent=True),
         Metric("citation", "end to end", "answers given whose citation overlaps a gold span",
-               lambda q: _if(q["answered"] and (q["placed"] or not q["golds"]), q["cited"])),
+               lambda q: _if(q["answered"] and q["cited"] is not None, q["cited"])),
         Metric("abstention_precision", "saying nothing", "unanswerable among the unanswered",
                lambda q: _if(q["read"] and not q["answered"], not q["golds"])),
         Metric("abstention_recall", "saying nothing", "unanswered among the unanswerable",
@@ -138,9 +156,11 @@ _OF_DISAGREEMENT = [
 ]  # fmt: skip
 
 
-def _no_mean(name: str, stage: Stage, label: str, **kind: bool) -> Metric:
+def _no_mean(
+    name: str, stage: Stage, label: str, *, percent: bool = False, higher_is_better: bool = True
+) -> Metric:
     """A figure that is made of all questions together, and of none by itself."""
-    return Metric(name, stage, label, lambda _: None, **kind)
+    return Metric(name, stage, label, lambda _: None, percent, higher_is_better)
 
 
 _OF_CONFIDENCE = [
@@ -161,14 +181,34 @@ METRICS.sort(key=lambda metric: _STAGES.index(metric.stage))
 """Every figure there can be, in the order in which they are shown."""
 
 
-def stage_in(run: Run, metric: Metric) -> Stage:
-    """What the figure is of in this run: where nothing was searched, all is the reader's."""
-    alone = run["settings"]["reader_only"] and metric.stage == "end to end"
-    return "reader alone" if alone else metric.stage
+def metrics_of(run: Run) -> list[Metric]:
+    """Every figure there can be, as it is to be understood in this run.
+
+    Where nothing was searched, all is the reader's; where nothing was read, whole
+    documents were searched for.
+    """
+    metrics = METRICS
+    if run["settings"]["reader_only"]:
+        metrics = [
+            replace(m, stage="reader alone") if m.stage == "end to end" else m for m in metrics
+        ]
+    if search_alone(run):
+        metrics = [replace(m, label=m.of_documents or m.label) for m in metrics]
+    return metrics
+
+
+def search_alone(run: Run) -> bool:
+    """Whether nothing was read."""
+    return not any(question["read"] for question in run["questions"])
+
+
+def unit_drawn(run: Run) -> Literal["documents", "questions"]:
+    """What is drawn for intervals: documents, or questions where no two share one."""
+    return "questions" if run["settings"]["clusters"] == len(run["questions"]) else "documents"
 
 
 def record(outcome: Outcome) -> dict[str, Any]:
-    """The question as `--json` prints it; `em` and `f1` are in percent."""
+    """The question as `--json` prints it; exact match and F1 are in percent."""
     prediction = outcome.prediction
     return {
         "id": outcome.id,
@@ -188,10 +228,12 @@ def record(outcome: Outcome) -> dict[str, Any]:
         "hit_rank": outcome.hit_rank,
         "document_rank": outcome.document_rank,
         "ndcg": outcome.ndcg,
+        "relevant_ranks": list(outcome.relevant_ranks),
+        "n_relevant": outcome.n_relevant,
         "reader_answer": outcome.alone,
         "reader_em": None if outcome.alone_em is None else 100 * outcome.alone_em,
         "reader_f1": None if outcome.alone_f1 is None else 100 * outcome.alone_f1,
-        "cited": bool(outcome.cited),
+        "cited": outcome.cited,
         "disagreement": outcome.disagreement,
         "tags": list(outcome.tags),
         "type": outcome.kind,

@@ -3,12 +3,13 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from eval.summary import METRICS, Run, stage_in
+from eval.summary import METRICS, Run, metrics_of, unit_drawn
 from qa.render import printable
 
 __all__ = ["as_table"]
 
 _CHANGES = 10
+_DRAWS = {"documents": "whole documents with their questions", "questions": "questions"}
 
 
 def as_table(run: Run, comparison: dict[str, Any] | None = None) -> str:
@@ -18,12 +19,12 @@ def as_table(run: Run, comparison: dict[str, Any] | None = None) -> str:
 
 def _figures(run: Run) -> Iterator[str]:
     stage = ""
-    for metric in METRICS:
+    for metric in metrics_of(run):
         figure = run["summary"].get(metric.name)
         if figure is None:
             continue
-        if stage_in(run, metric) != stage:
-            stage = stage_in(run, metric)
+        if metric.stage != stage:
+            stage = metric.stage
             yield stage
         digits = 1 if metric.percent else 3
         yield (
@@ -45,7 +46,7 @@ def _notes(run: Run) -> Iterator[str]:
     settings, seconds = run["settings"], run["seconds"]
     yield (
         f"{len(run['questions'])} questions; 95 % intervals from {settings['resamples']} draws of"
-        " whole documents with their questions"
+        f" {_DRAWS[unit_drawn(run)]}"
     )
     if settings.get("left_out"):
         yield (

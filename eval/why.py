@@ -85,7 +85,7 @@ class Explanation:
     answers: tuple[tuple[str, float, str], ...]
     """What was answered: text, confidence, file."""
     gold_position: int | None
-    """Which of the answers matches the gold, from 1."""
+    """Which of the answers is the first that matches the gold, from 1."""
     threshold: float
 
 
@@ -139,7 +139,7 @@ def explain(pipeline: Pipeline, question: str, gold: str, *, read: int = 10) -> 
             for answer in result.answers
         ),
         gold_position=next(
-            (n for n, a in enumerate(result.answers, 1) if f1(a.text, [gold]) >= RIGHT_F1), None
+            (n for n, a in enumerate(result.answers, 1) if _matches(a.text, gold)), None
         ),
         threshold=result.threshold,
     )
@@ -154,6 +154,10 @@ def _holding(pipeline: Pipeline, gold: str) -> Iterator[tuple[int, str, int, int
             for id_, start, end in pipeline.snapshot.extents(summary.id):
                 if any(start <= low and high <= end for low, high in matches):
                     yield id_, summary.id, start, end
+
+
+def _matches(text: str, gold: str) -> bool:
+    return f1(text, [gold]) >= RIGHT_F1
 
 
 def _rank(narrow: Hit | None, wide: Hit | None) -> tuple[float, float]:
@@ -181,7 +185,7 @@ def _trace(
             span.score,
             span.null_score,
             span.margin,
-            f1(words, [gold]) >= RIGHT_F1,
+            _matches(words, gold),
         )
         for span in scored
     ]
@@ -241,7 +245,7 @@ def _lines(e: Explanation) -> Iterator[str]:
             )
     yield ""
     for number, (text, confidence, source) in enumerate(e.answers, 1):
-        mark = "*" if number == e.gold_position else " "
+        mark = "*" if _matches(text, e.gold) else " "
         given = "given" if number == 1 and confidence >= e.threshold else ""
         name = printable(source.rpartition("/")[2])
         yield f"answer {number} {mark} {confidence:.2f}  {_short(text)}  ({name})  {given}".rstrip()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import SAMPLE_GOLD, sample_gold
+from conftest import SAMPLE_GOLD, citespan, sample_gold
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -113,8 +113,9 @@ def test_lone_surrogates_are_replaced_as_in_documents(tmp_path: Path) -> None:
     (gold,) = write_articles(read_squad(path), tmp_path / "files")
     (file,) = (tmp_path / "files").iterdir()
     (span,) = gold.spans
-    assert file.read_text(encoding="utf-8")[span.start : span.end] == gold.golds[0] == "Ada\ufffd"
-    assert file.name.startswith("untitled")
+    text = file.read_bytes().decode("utf-16-be")
+    assert text[span.start : span.end] == gold.golds[0] == "Ada\ufffd"
+    assert file.name == "0-untitled.txt"
 
 
 def test_an_id_is_kept_when_lines_move(tmp_path: Path) -> None:
@@ -285,6 +286,17 @@ def test_gold_that_does_not_fit_the_documents(sample_index: Path, tmp_path: Path
         absent = {**row, "spans": [{**span, "document": "gone.txt"}]}
         (gold,) = place_rows(lines(tmp_path / "d.jsonl", absent), snapshot)
         assert (gold.absent, gold.spans, gold.placed) == (("gone.txt",), (), True)
+
+
+def test_an_answer_from_documents_named_on_the_spot_becomes_gold(tmp_path: Path) -> None:
+    notes, gold = tmp_path / "notes.txt", tmp_path / "gold.jsonl"
+    notes.write_text("The report was written by Ada Moreau.\n")
+    asked = citespan("ask", "Who wrote the report?", "--docs", notes, "--json")
+    (tmp_path / "answer.json").write_text(asked.stdout)
+    done = citespan("gold", "add", tmp_path / "answer.json", "--to", gold, "--docs", notes)
+    assert done.returncode == 0, done.stderr
+    (row,) = read_rows(gold)
+    assert row.answers == ("Ada Moreau",)
 
 
 def beir(folder: Path, qrels: str = "query-id\tcorpus-id\tscore\nq1\td1\t1\n") -> Path:

@@ -2,12 +2,16 @@
 
 import json
 import re
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import lxml.html
 import pytest
 from test_eval import SETTINGS, WRONG, outcome
 
+from eval.bench.table import write_into
+from eval.bench.workshop import Measure
 from eval.charts import curve, reliability_diagram
 from eval.compare import compare
 from eval.report import render
@@ -92,11 +96,15 @@ def test_what_was_measured_is_shown(run: Run) -> None:
 
 def test_a_run_of_search_alone_has_a_page() -> None:
     outcomes = [
-        outcome(id=str(n), cluster=str(n), golds=(), best="", read=False, seconds=0.1)
+        outcome(id=str(n), cluster=str(n), golds=(), best="", read=False, seconds=0.1,
+                relevant_ranks=(1,), n_relevant=2)
         for n in range(3)
-    ]
+    ]  # fmt: skip
     page = render(run_json(outcomes, SETTINGS))
     assert "ndcg@10" in page
+    assert "share of the relevant documents" in page
+    assert "passage" not in lxml.html.document_fromstring(page).xpath("string(//main)")
+    assert "whole documents" not in page
     assert "Reliability" not in page
     assert "How well" in render(run_json([outcome()], SETTINGS))
     assert "How well" in render(run_json([outcome(**WRONG)], {**SETTINGS, "reader_only": True}))
@@ -111,3 +119,35 @@ def test_charts_put_things_where_they_belong() -> None:
     )
     assert svg.get("aria-label") == 'a "b"'
     assert svg.xpath("//polyline/@points") == ["46.0,240.0 350.0,12.0"]
+
+
+PEERS = {"Haystack": 2.0, "sentence-transformers + transformers": 3.0}
+
+
+@pytest.mark.parametrize(
+    ("target", "times", "peers", "met"),
+    [
+        (None, "", PEERS, None),
+        (5.0, "", {}, True),
+        (15.0, "≥ 2 × each", PEERS, False),
+        (5.0, "≥ 2 × each", PEERS, True),
+        (5.0, "≥ 2.5 × each", PEERS, False),
+        (5.0, "≥ 2.5 × sentence-transformers", PEERS, True),
+        (5.0, "≥ 2.5 × Haystack", PEERS, False),
+        (5.0, "≥ 2.5 × Haystack", {}, None),
+        (15.0, "≥ 2.5 × Haystack", {}, False),
+    ],
+)
+def test_the_bench_calls_met_what_meets_both_halves_of_its_target(
+    tmp_path: Path, target: float | None, times: str, peers: dict[str, float], met: bool | None
+) -> None:
+    # What was no peer but a yardstick does not count.
+    ratios = {"imports": 0.5, **peers}
+    measure = Measure("x", "a thing", "/s", 10.0, target, True, times, ratios, peers)
+    assert measure.met is met
+    told = {"processor": "p", "cores": 2, "load": 0.5}
+    readme = tmp_path / "README.md"
+    readme.write_text("<!-- bench: made by `make bench` --><!-- end of bench -->")
+    shown = asdict(measure) | {"met": measure.met}
+    write_into(readme, {"machine": told, "peers": peers, "measures": [shown], "growth": []})
+    assert ("**10 /s**" in readme.read_text()) is (met is True)

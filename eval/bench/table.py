@@ -74,7 +74,7 @@ def _markdown(run: Bench) -> Iterator[str]:
     for measure in run["measures"]:
         theirs = [_beside(measure, name) for name in peers]
         figure = _figure(measure)
-        shown = f"**{figure}**" if measure["met"] is not False else figure
+        shown = f"**{figure}**" if measure["met"] else figure
         yield "| " + " | ".join([measure["what"], _target(measure), shown, *theirs]) + " |"
         scores = measure["details"].get("f1", {})
         if scores:

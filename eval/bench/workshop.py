@@ -1,5 +1,6 @@
 """What the bench measures with: how much, and what several measures need."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,8 @@ __all__ = ["Measure", "Plan", "Workshop"]
 
 _PIECE_TOKENS = 48
 """Real vectors are those of the sample's pieces of so many tokens: some five hundred."""
+_TIMES = re.compile(r"≥ (?P<least>[\d.]+) × (?P<whom>.+)")
+_EACH = "each"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,7 @@ class Measure:
     higher: bool = False
     """Whether more is better."""
     times: str = ""
-    """What is asked beside peers, in words."""
+    """What is asked beside peers: `≥ 10 × each`, or the beginning of one's name for `each`."""
     ratios: Mapping[str, float] = field(default_factory=dict)
     """How many times as fast as each yardstick and peer; above 1 where it is faster."""
     peers: Mapping[str, float] = field(default_factory=dict)
@@ -65,10 +68,23 @@ class Measure:
 
     @property
     def met(self) -> bool | None:
-        """Whether the target was reached; None where there is none."""
-        if self.target is None:
-            return None
-        return self.value >= self.target if self.higher else self.value <= self.target
+        """Whether all that is asked was reached; None where nothing is, or it cannot be told."""
+        asked = self._times_met()
+        if self.target is not None:
+            far = self.value >= self.target if self.higher else self.value <= self.target
+            asked.append(far)
+        if False in asked:
+            return False
+        return True if asked and None not in asked else None
+
+    def _times_met(self) -> list[bool | None]:
+        """For each peer that is meant, whether the ratio was reached; None where none was there."""
+        said = _TIMES.fullmatch(self.times)
+        if said is None:
+            return []
+        least, whom = float(said["least"]), said["whom"]
+        meant = [name for name in self.peers if whom == _EACH or name.startswith(whom)]
+        return [self.ratios[name] >= least for name in meant] or [None]
 
 
 class Workshop:

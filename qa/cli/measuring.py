@@ -27,7 +27,10 @@ def evaluate(
     reader_only: Annotated[
         bool, typer.Option("--reader-only", help="Give the reader the right text; no search.")
     ] = False,
-    read: Read = 10,
+    read: Annotated[
+        int | None,
+        typer.Option(min=1, max=1000, help="How many passages to read [default: 10]."),
+    ] = None,
     dense_weight: Annotated[
         float | None,
         typer.Option(min=0, max=1, help="Weight of search by meaning [default: the index's]."),
@@ -58,15 +61,21 @@ def evaluate(
     Example: citespan eval gold.jsonl --docs reports/ --html report.html
     """
     from eval.compare import compare as compared
-    from eval.compare import failures, read_run, requirements
-    from eval.evaluate import SAMPLE_GOLD
+    from eval.compare import failures, read_run, require_measurable, requirements
+    from eval.evaluate import READ, SAMPLE_GOLD
     from eval.evaluate import evaluate as evaluated
 
     if gold is None:
         if not sample:
             raise typer.BadParameter("name a file of gold questions, or use --sample")
         gold = SAMPLE_GOLD
+    # What would spoil a run at its end is found before it begins.
     wanted = requirements(fail_under) if fail_under else {}
+    require_measurable(
+        wanted, read=read or READ, reader_only=reader_only, search_alone=gold.is_dir()
+    )
+    if html:
+        _require_place(html)
     other = read_run(compare) if compare else None
     folder = _ready_for(gold, index, docs, sample, models)
     with progress_line() as progress:
@@ -84,16 +93,16 @@ def evaluate(
             progress=progress,
         )
     comparison = {"with": str(compare), **compared(run, other)} if other else None
-    if html:
-        from eval.report import write_report
-
-        write_report(run, html, comparison)
     if as_json:
         print_json({**run, "comparison": comparison} if comparison else run)
     else:
         from eval.table import as_table
 
         typer.echo(as_table(run, comparison))
+    if html:
+        from eval.report import write_report
+
+        write_report(run, html, comparison)
     if fallen := failures(run, wanted):
         raise InputError(f"--fail-under: {'; '.join(fallen)}")
 
@@ -235,6 +244,7 @@ def gold_add(
     file: Annotated[Path, typer.Argument(help="Answers saved by `ask --json`, or corrections.")],
     to: Annotated[Path, typer.Option(metavar="GOLD", help="The JSON lines file to add to.")],
     index: Index = None,
+    docs: Docs = None,
     sample: Sample = False,
     answer: Annotated[
         str | None, typer.Option(metavar="TEXT", help="What would have been right.")
@@ -259,7 +269,7 @@ def gold_add(
 
     if answer is not None and no_answer:
         raise typer.BadParameter("give --answer or --no-answer, not both")
-    with Snapshot.open(chosen_index(index, sample=sample)) as snapshot:
+    with Snapshot.open(chosen_index(index, docs, sample)) as snapshot:
         rows = add_gold(
             file,
             to,
@@ -275,6 +285,15 @@ def gold_add(
         for row in rows:
             answers = " / ".join(row.answers) or "no answer"
             typer.echo(f"{row.id}  {printable(row.question)}  [{printable(answers)}]")
+
+
+def _require_place(html: Path) -> None:
+    """Make sure that a page can be put there."""
+    folder = html.absolute().parent
+    if html.is_dir():
+        raise InputError(f"--html {html} is a folder; name a file in it")
+    if not folder.is_dir():
+        raise InputError(f"--html {html}: there is no folder {folder}; make it first")
 
 
 def _ready_for(

@@ -127,7 +127,8 @@ def encoder(
         from embeddings.train import EncoderRecipe, train_encoder
     except ImportError as error:
         raise InputError(
-            f"{error.name} is not installed; training needs it: pip install -c constraints.txt '.[train]'"
+            f"{error.name} is not installed; training needs it:"
+            " pip install -c constraints.txt '.[train]'"
         ) from error
     from qa.lessons import TrainingSet
     from qa.pairs import pairs
