@@ -25,11 +25,11 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
 from typing import Literal, TypeAlias
 from urllib.parse import parse_qs, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import cookie_parser
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -82,12 +82,19 @@ class Access:
         """The access that was asked for.
 
         Raises:
-            InputError: strangers could come in, and that was not asked for in so many words.
+            InputError: strangers could come in, and that was not asked for in so many words; or
+                nobody could, since no header carries such a token.
         """
         if token is not None and no_auth:
             raise InputError("use just one of --token and --no-auth")
         if token is not None and not token.strip():
             raise InputError(f"the token {token!r} is blank; expected some secret characters")
+        token = token and token.strip()  # Such as the end of the line that it was read from.
+        if unsayable := re.search(r"[^ -~]", token or ""):
+            raise InputError(
+                f"the token has {unsayable[0]!r} in it, which visitors cannot send in a header;"
+                " expected printable ASCII characters, such as `openssl rand -hex 16` makes"
+            )
         if token is None and not no_auth and not is_loopback(host):
             raise InputError(
                 f"--host {host} can be reached from other machines; give a --token (or set"
@@ -109,7 +116,7 @@ class Access:
     def shows_token(self, shown: str) -> bool:
         """Whether this is the token, in a time that does not tell how nearly."""
         assert self.token is not None
-        return hmac.compare_digest(shown.encode(), self.token.encode())
+        return hmac.compare_digest(shown.strip().encode(), self.token.encode())
 
     def verdict(self, headers: Headers) -> _Verdict:
         """Which check the request fails first; None if none."""
@@ -117,7 +124,7 @@ class Access:
         if not self._is_own(host):
             return "host"
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        if origin is not None and _place(origin) != host.lower():
             return "origin"
         return None if self.token is None or self._is_known(headers) else "token"
 
@@ -140,15 +147,12 @@ class Access:
 
     def _is_known(self, headers: Headers) -> bool:
         scheme, _, shown = headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and self.shows_token(shown.strip()):
+        if scheme.lower() == "bearer" and self.shows_token(shown):
             return True
-        cookies: SimpleCookie = SimpleCookie()
-        try:
-            cookies.load(headers.get("cookie", ""))
-        except CookieError:
-            return False
-        kept = cookies.get(self.cookie)
-        return kept is not None and hmac.compare_digest(kept.value.encode(), self.proof.encode())
+        # Other applications of this machine set cookies that the standard library's parser, which
+        # then knows none, does not understand.
+        kept = cookie_parser(headers.get("cookie", "")).get(self.cookie, "")
+        return hmac.compare_digest(kept.encode(), self.proof.encode())
 
 
 class Guard:
@@ -375,6 +379,14 @@ def is_loopback(host: str) -> bool:
     if host.lower() == "localhost":
         return True
     return _is_address(host) and ipaddress.ip_address(host).is_loopback
+
+
+def _place(origin: str) -> str | None:
+    """The host and port of an origin; None where it is none."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None
 
 
 def _is_address(name: str) -> bool:

@@ -118,12 +118,14 @@ def turn_of(
     Args:
         question: as the visitor asked it.
         result: what the pipeline said.
-        titles: title and source of the documents whose passages were read, by id.
+        titles: title and source of the documents whose passages were read, by id; those that were
+            removed since are left out.
         dates: when documents were made, by id.
         topic: what was searched for.
         follows: what the question was understood to follow.
     """
-    nearest = () if result.answered else result.hits[:NEAREST]
+    there = [hit for hit in result.hits if hit.passage.document_id in titles]
+    nearest = [] if result.answered else there[:NEAREST]
     return Turn(
         id=secrets.token_hex(6),
         question=question,

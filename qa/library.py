@@ -1,18 +1,19 @@
 """The open index of a server: asked by many at once, and brought up to date under them.
 
 One pipeline serves everybody. When a new generation is published, by an upload
-here or by `citespan index` elsewhere, the next question is asked of a new one
-with the same models, and the old one is closed when its last user is done.
+here or by `citespan index` elsewhere, or the index is calibrated, the next
+question is asked of a new one with the same models, and the old one is closed
+when its last user is done.
 """
 
 import shlex
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import BinaryIO
+from typing import BinaryIO, TypeAlias
 
 import anyio
 import anyio.to_thread
@@ -40,6 +41,9 @@ __all__ = ["Library", "Upload", "Uploaded"]
 _LOOK_SECONDS = 1.0
 """How often it is looked whether another process has changed the index."""
 
+_State: TypeAlias = tuple[int, str | None]
+"""What answers depend on: the generation, and the calibration, which changes within one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Upload:
@@ -64,7 +68,7 @@ class _Lent:
 
     def __init__(self, pipeline: Pipeline) -> None:
         self.pipeline = pipeline
-        self.generation = pipeline.snapshot.generation
+        self.state = _state(pipeline.snapshot)
         self.users = 0
         self.retired = False
 
@@ -93,7 +97,8 @@ class Library:
         self._brought = self._indexed = 0
         self._hashed = 0
         self._changes = Changes()
-        self._examples: tuple[int, tuple[str, ...]] = (-1, ())
+        self._placed: set[Path] = set()
+        self._examples: tuple[_State | None, tuple[str, ...]] = (None, ())
         self._finding_examples = anyio.Lock()
         for leftover in self.uploads.glob(".incoming-*"):
             leftover.unlink()
@@ -222,7 +227,7 @@ class Library:
                 failed.append((upload.name, str(error)))
         if not placed:
             return Uploaded((), tuple(failed))
-        changes = await self._follow_uploads()
+        changes = await self._follow_uploads(place for _, place in placed)
         reasons = {**changes.skipped, **changes.failed}
         read = set(changes.added) | set(changes.changed)
         for name, place in placed:
@@ -263,12 +268,12 @@ class Library:
         return source
 
     async def examples(self) -> tuple[str, ...]:
-        """Questions that the documents answer, made of their own words; found once a generation."""
+        """Questions that the documents answer, made of their own words; found once a state."""
         async with self._finding_examples:
-            generation = await anyio.to_thread.run_sync(lambda: self.generation)
-            if self._examples[0] != generation:
+            state = await anyio.to_thread.run_sync(self._answering)
+            if self._examples[0] != state:
                 found = await anyio.to_thread.run_sync(self._find_examples, limiter=self._asking)
-                self._examples = (generation, found)
+                self._examples = (state, found)
         return self._examples[1]
 
     def close(self) -> None:
@@ -276,31 +281,48 @@ class Library:
         with self._renewing:
             self._lend(None)
 
+    def _answering(self) -> _State | None:
+        """The state of the index that answers; None where nothing has been indexed yet."""
+        with suppress(NoIndexError), self.pipeline() as pipeline:
+            return _state(pipeline.snapshot)
+        return None
+
     def _find_examples(self) -> tuple[str, ...]:
         with suppress(NoIndexError), self.pipeline() as pipeline:
             return examples(pipeline)
         return ()
 
-    async def _follow_uploads(self) -> Changes:
-        """Bring the index in line with the uploads as they are now, or later."""
+    async def _follow_uploads(self, placed: Iterable[Path] = ()) -> Changes:
+        """Bring the index in line with the uploads as they are now, or later.
+
+        Args:
+            placed: what was brought just now.
+        """
         self._brought += 1
         ticket = self._brought
+        self._placed.update(placed)
         async with self._indexing:
             # The lock is given in the order of the tickets: whoever's files an earlier run has
             # read gets the changes of that very run.
             if self._indexed < ticket:
-                covered = self._brought
-                self._changes = await self._run(
-                    lambda: index_files(
-                        self.folder,
-                        [self.uploads],
-                        models=self._models,
-                        max_bytes=self.limits.file_bytes,
-                        allow_empty=True,  # Nobody else's folder: empty is what was asked for.
-                    )
-                )
+                covered, named = self._brought, frozenset(self._placed)
+                self._changes = await self._run(lambda: self._index_uploads(named))
                 self._indexed = covered
+                self._placed -= named
             return self._changes
+
+    def _index_uploads(self, placed: frozenset[Path]) -> Changes:
+        """Index the folder, and by name what was taken out with `citespan rm` and brought again."""
+        again: list[Path] = []
+        with suppress(NoIndexError), self._database() as database:
+            again = [path for path in database.exclusions() if path in placed and path.exists()]
+        return index_files(
+            self.folder,
+            [self.uploads, *again],
+            models=self._models,
+            max_bytes=self.limits.file_bytes,
+            allow_empty=True,  # Nobody else's folder: empty is what was asked for.
+        )
 
     async def _change(self, change: Callable[[], Changes]) -> Changes:
         async with self._indexing:
@@ -312,13 +334,14 @@ class Library:
         return changes
 
     def _renew(self) -> None:
-        """Open the generation that is current now, if another one is open."""
+        """Open the index as it is now, if it is open as it was before."""
         with self._renewing:
             self._looked = time.monotonic()
-            generation = self._published()
+            state = self._published()
             with self._lock:
                 old = self._current
-            if generation == (old.generation if old else 0):
+            rewritten = old is not None and old.pipeline.snapshot.rewritten
+            if state == (old.state if old else None) and not rewritten:
                 return
             pipeline = (
                 old.pipeline.renewed() if old else Pipeline.open(self.folder, models=self._models)
@@ -336,13 +359,18 @@ class Library:
         if unused:
             old.pipeline.close()
 
-    def _published(self) -> int:
-        """The number of the generation that is current; 0 where there is none."""
-        try:
-            connection = connect(self.folder, read_only=True)
-        except NoIndexError:
-            return 0
-        try:
-            return Database(self.folder, connection).generation
-        finally:
-            connection.close()
+    def _published(self) -> _State | None:
+        """The state that is current; None where nothing has been indexed yet."""
+        with suppress(NoIndexError), self._database() as database:
+            return _state(database)
+        return None
+
+    @contextmanager
+    def _database(self) -> Iterator[Database]:
+        with closing(connect(self.folder, read_only=True)) as connection:
+            yield Database(self.folder, connection)
+
+
+def _state(database: Database) -> _State | None:
+    """The state of this index; None where nothing has been indexed yet."""
+    return (database.generation, database.calibration) if database.generation else None

@@ -2,7 +2,8 @@
 
 import base64
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -178,19 +179,30 @@ class Page:
             "concurrency_limit": None,
         }
         self.blocks.load(self._loaded, [self._kept], **options)
+        # Whatever changes the conversation is one event, of which Gradio takes one at a time: each
+        # gives back all the turns, and of two at once the second would undo the first.
         gr.on(
-            [self._question.submit, self._send.click],
-            self._asked,
+            [self._question.submit, self._send.click, self._conversation.submit],
+            self._submitted,
             [self._question, self._kept],
+            trigger_mode="once",
             **options,
         )
-        self._conversation.act(self._acted, [self._kept], trigger_mode="multiple", **options)
+        self._conversation.look(self._acted, [self._kept], trigger_mode="multiple", **options)
 
     # Events. Each yields the components that change, with what they show then.
 
     async def _loaded(self, stored: Any) -> AsyncIterator[Changed]:
         """The page as it was left, or with examples."""
         async for changed in self._reported(self._begin(restored(stored))):
+            yield changed
+
+    async def _submitted(
+        self, pressed: gr.EventData, question: str, stored: Any
+    ) -> AsyncIterator[Changed]:
+        """Do what a button on the page says; without one, ask what stands in the box."""
+        doing = self._acted(pressed, stored) if pressed._data else self._asked(question, stored)
+        async for changed in doing:
             yield changed
 
     async def _asked(self, question: str, stored: Any) -> AsyncIterator[Changed]:
@@ -303,20 +315,22 @@ class Page:
             turns = [turn if each.id == asked.instead_of else each for each in turns]
         changed = await self._told(turns)
         if turn.answered:
-            changed[self._source] = await self._cited(turn, turn.citations[0], {})
+            try:
+                changed[self._source] = await self._cited(turn, turn.citations[0], {})
+            except CitespanError as error:
+                changed[self._source] = markup.trouble(_refusal(error))
         yield changed
 
     async def _answered(self, asked: _Asked) -> Turn:
         meant = asked.understood
         try:
             result = await self._library.ask(meant.question, search_for=meant.topic)
+            found = await self._still_there({hit.passage.document_id for hit in result.hits})
         except CitespanError as error:
             event("refused", act="ask", error=str(error))
             return failed(asked.question, error)
         except Exception as error:
             return failed(asked.question, CitespanError(_bug(error)))
-        ids = {hit.passage.document_id for hit in result.hits}
-        found = {id_: await self._document(id_) for id_ in ids}
         return turn_of(
             asked.question,
             result,
@@ -325,6 +339,14 @@ class Page:
             topic=meant.topic,
             follows=meant.follows,
         )
+
+    async def _still_there(self, ids: Collection[str]) -> dict[str, Document]:
+        """These documents by their ids, without those that were removed meanwhile."""
+        found = {}
+        for id_ in ids:
+            with suppress(UnknownDocumentError):
+                found[id_] = await self._document(id_)
+        return found
 
     async def _cited(self, turn: Turn, position: tuple[int, int], data: _Data) -> str:
         """The source of one of the turn's citations, its place marked."""

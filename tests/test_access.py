@@ -1,6 +1,11 @@
 """Who is let in: the rules alone; that they stand in front of everything, `test_server` shows."""
 
+import string
+from contextlib import suppress
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from starlette.datastructures import Headers
 
 from corpus.errors import InputError
@@ -39,14 +44,22 @@ def test_with_a_token_any_name_may_be_ours_but_the_token_is_asked_for() -> None:
 
 def test_origin_must_be_the_very_host() -> None:
     assert verdict(OPEN, origin="http://127.0.0.1:7860") is None
-    for origin in ("http://127.0.0.1:7861", "http://localhost:7860", "null", "", "https://a.b"):
+    others = [
+        "http://127.0.0.1:7861",
+        "http://localhost:7860",
+        "null",
+        "",
+        "https://a.b",
+        "http://[",
+    ]
+    for origin in others:
         assert verdict(OPEN, origin=origin) == "origin", origin
 
 
 @pytest.mark.parametrize(
     "shown",
     ["", "Bearer", "Bearer ", "Basic correct-horse", "Bearer correct-hors", "Bearer correct-horse1",
-     "Bearer CORRECT-HORSE", "correct-horse"],
+     "Bearer CORRECT-HORSE", "correct-horse", "Bearer corréct-horse"],
 )  # fmt: skip
 def test_nearly_the_token_is_not_the_token(shown: str) -> None:
     assert verdict(LOCKED, authorization=shown) == "token"
@@ -57,6 +70,32 @@ def test_the_cookie_is_not_the_token_and_belongs_to_it() -> None:
     assert LOCKED.token not in LOCKED.proof
     for value in ("correct-horse", Access("0.0.0.0", 7860, "other").proof, "", '"'):
         assert verdict(LOCKED, cookie=f"{LOCKED.cookie}={value}") == "token"
+
+
+@pytest.mark.parametrize(
+    "odd", ['prefs={"x":1}', "theme=light dark", "path=/x", "a=b=c", "=", "alone", 'open="', "ü=é"]
+)
+def test_another_applications_cookie_hides_ours_nowhere(odd: str) -> None:
+    own = f"{LOCKED.cookie}={LOCKED.proof}"
+    for cookie in (f"{odd}; {own}", f"{own}; {odd}", f"{odd};{own};{odd}"):
+        assert verdict(LOCKED, cookie=cookie) is None
+    assert verdict(LOCKED, cookie=odd) == "token"
+
+
+@given(st.text(string.printable, max_size=20) | st.text(max_size=20))
+def test_a_token_that_is_taken_opens(token: str) -> None:
+    with suppress(InputError):
+        access = Access.checked("0.0.0.0", 7860, token, no_auth=False)
+        shown = f"Bearer {access.token}".encode("ascii")
+        headers = [(b"host", b"127.0.0.1:7860"), (b"authorization", shown)]
+        assert access.verdict(Headers(raw=headers)) is None
+
+
+def test_a_token_ends_where_its_line_ends() -> None:
+    assert Access.checked("0.0.0.0", 1, " correct-horse\r\n", no_auth=False).token == LOCKED.token
+    for token in ("pässword", "two\nlines", "\x7f"):
+        with pytest.raises(InputError, match="printable ASCII"):
+            Access.checked("0.0.0.0", 1, token, no_auth=False)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.0.7", "::", "library.example"])

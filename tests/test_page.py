@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import citespan
+from conftest import citespan, python
 from serving import Server, chromium, copied, serving
 from states import HOSTILE, TOKEN, TWICE
 from visiting import WAIT, Visitor, browsing
@@ -336,6 +336,79 @@ def test_another_sites_page_adds_and_reads_nothing(
     context.close()
     elsewhere.shutdown()
     elsewhere.server_close()
+
+
+def test_while_one_question_is_asked_nothing_else_changes_the_conversation(
+    visitor: Visitor, server: Server
+) -> None:
+    page, before = visitor.page, gold(server)
+    page.wait_for_selector(".example")
+    visitor.ask("How many defectors went public?")
+    held: list[Any] = []
+
+    def hold(reply: Any) -> None:
+        held.append(reply)
+
+    page.route("**/gradio_api/queue/data*", hold)
+    page.fill("#question textarea", "When was the Grauwen Dam completed?")
+    with page.expect_request("**/gradio_api/queue/data*"):
+        page.keyboard.press("Enter")
+    for act in ("ask", "right", "clear"):
+        page.evaluate(f"document.querySelector('[data-act={act}]').click()")
+    page.wait_for_timeout(500)
+    for reply in held:
+        reply.continue_()
+    page.unroute_all()
+    page.wait_for_function("() => document.querySelectorAll('.turn:not(.pending)').length > 1")
+    for again in (False, True):
+        if again:
+            visitor.reload()
+            page.wait_for_selector(".turn")
+        assert page.locator(".turn .quote").all_inner_texts() == ["58", "1961"]
+        assert page.locator("[aria-pressed=true]").count() == 0
+    assert gold(server) == before
+    page.locator("[data-act=right]").first.click()
+    page.get_by_text("Noted as right").wait_for()
+    assert len(gold(server)) == len(before) + 1
+
+
+GONE = """
+import asyncio, json, sys
+from pathlib import Path
+from corpus.errors import UnknownDocumentError
+from qa.library import Library
+from qa.ui import Page
+
+def gone(library, id_):
+    raise UnknownDocumentError(id_)
+
+async def shown(question):
+    told = {}
+    async for changed in page._asked(question, []):
+        told |= changed
+    return told[page._kept], told[page._conversation], told.get(page._source, "")
+
+async def main():
+    print(json.dumps([await shown(question) for question in sys.argv[2:]]))
+
+Library.document = gone
+page = Page(Library(Path(sys.argv[1])))
+asyncio.run(main())
+"""
+"""Asks when all documents have been removed since they were read."""
+
+
+def test_an_answer_outlives_the_document_that_it_is_from(sample_index: Path) -> None:
+    questions = ["How many defectors went public?", "What colour is the moon of Xanthos?"]
+    done = python(GONE, str(sample_index), *questions)
+    assert done.returncode == 0, done.stderr
+    answered, unanswered = json.loads(done.stdout)
+    for (turn,), talk, _ in (answered, unanswered):
+        assert turn["error"] is None
+        assert "pending" not in talk
+    assert '<blockquote class="quote">58</blockquote>' in answered[1]
+    assert "no longer in the index" in answered[2]
+    assert "The documents do not say." in unanswered[1]
 
 
 def test_an_inline_handler_never_runs(visitor: Visitor) -> None:

@@ -212,7 +212,9 @@ def test_a_foreign_host_reads_nothing(server: Server, host: str) -> None:
         assert (status, problem["code"]) == (421, "foreign_host"), path
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:1", "file://"])
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "null", "http://127.0.0.1:1", "file://", "http://["]
+)
 def test_another_sites_page_does_nothing(server: Server, origin: str) -> None:
     status, _, problem = server.upload(("planted.txt", ZIL), headers={"origin": origin})
     assert (status, problem["code"]) == (403, "foreign_origin")

@@ -1,8 +1,12 @@
 // The page's behaviour. Buttons carry `data-act`: some acts are done here, the others are sent to
-// the server as the event "act". Runs once; Gradio gives it `trigger`, and other names besides.
+// the server. Runs once; Gradio gives it `trigger`, and other names besides.
 (() => {
 
-const send = (name, data = {}) => trigger("act", { name, ...data });
+// All acts but these change the conversation, and are done one at a time: what is pressed while a
+// question is being asked would be passed over, so these buttons are off meanwhile.
+const LOOKING = ["open", "show", "remove", "refresh", "export"];
+const send = (name, data = {}) =>
+  trigger(LOOKING.includes(name) ? "look" : "submit", { name, ...data });
 // Of what is asked for in quick succession the last is to be shown, whichever is answered last.
 let latest = null;
 const open = (name, data) => {
@@ -147,6 +151,11 @@ onChange("#source", (source) => {
   requestAnimationFrame(centre);
 });
 onChange("#conversation", () => {
+  const asking = find(".turn.pending") !== null;
+  for (const button of document.querySelectorAll("[data-act]")) {
+    const { act } = button.dataset;
+    if (act === "mark" || !(act in local || LOOKING.includes(act))) button.disabled = asking;
+  }
   const latest = find(".turn.pending") ?? find('.turn[data-latest="true"]');
   const key = latest ? latest.id + latest.className : "";
   if (latest && key !== shown) requestAnimationFrame(() => bring(latest, "start"));
