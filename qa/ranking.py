@@ -23,6 +23,9 @@ _RIVAL_MARGIN, _RIVAL_SEARCH = 4.0, 0.6
 """A rival's own margin and search score are at least so high."""
 _NEAR_RIVAL_MARGIN = 0.0
 """The same of one that is near the best answer, as two reports of one thing mostly are."""
+_EXACT_SEARCH = 0.3
+"""An exact amount that a rough best answer covers has at least this search score: what agrees
+need not be found as well as what contradicts. A judgement; on the sample it changes nothing."""
 _CERTAIN, _CHANCE = 0.93, 0.08
 """What is so probable is contradicted only by what is near, or at least so probable. All but the
 margin of near ones were chosen on one half of the sample's gold questions."""
@@ -109,7 +112,7 @@ def exact_first(answers: list[Candidate], question: str) -> list[Candidate]:
     rough = answers[0]
     for number, other in enumerate(answers[1:], 1):
         if (
-            _answers_too(other.signals, rough.documents, other.documents)
+            _answers_too(other.signals, rough.documents, other.documents, search=_EXACT_SEARCH)
             and is_exact(other.text)
             and relation(rough.text, other.text, question) is Relation.COMPATIBLE
         ):
@@ -153,7 +156,11 @@ def _documents(answer: Answer) -> set[str]:
 
 
 def _answers_too(
-    signals: Signals, best: set[str], other: set[str], margin: float = _RIVAL_MARGIN
+    signals: Signals,
+    best: set[str],
+    other: set[str],
+    margin: float = _RIVAL_MARGIN,
+    search: float = _RIVAL_SEARCH,
 ) -> bool:
     """Whether another document answers the question by itself, if less surely.
 
@@ -165,5 +172,6 @@ def _answers_too(
         best: the documents that give the best answer.
         other: those that give the other one.
         margin: what its margin is to be at least.
+        search: the same of its search score.
     """
-    return signals.margin >= margin and signals.search >= _RIVAL_SEARCH and best.isdisjoint(other)
+    return signals.margin >= margin and signals.search >= search and best.isdisjoint(other)

@@ -183,6 +183,26 @@ def test_what_begins_a_line_is_meant_within_it(quote: str) -> None:
     )  # fmt: skip
 
 
+def test_an_exact_number_goes_before_a_rough_one_that_covers_it(tmp_path: Path) -> None:
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    (docs / "a.txt").write_text(
+        "A research group in London has listened to men who fled the militia. Nearly five dozen"
+        " defectors went public with what they had seen, it says, and most others are in hiding."
+    )
+    (docs / "b.txt").write_text(
+        "Since last winter 58 defectors from the group have spoken openly about it, say the authors"
+        " of the study. Of the 58, 17 left during the summer."
+    )
+    (docs / "c.txt").write_text("The ferry was late on Monday, and the harbour gave no reason.")
+    index_files(tmp_path / "index", [docs])
+    with Pipeline.open(tmp_path / "index") as pipeline:
+        for question in ("How many defectors went public?", "How many defectors have gone public?"):
+            first, second, *_ = pipeline.ask(question).answers
+            assert first.text == "58"
+            assert second.text.casefold() == "nearly five dozen"
+
+
 def test_fewer_answers_hide_no_disagreement(tmp_path: Path) -> None:
     docs = tmp_path / "docs"
     docs.mkdir()
