@@ -97,7 +97,7 @@ def rows_of(
         raise InputError(f"{saved} holds no answers; {_EXPECTED}")
     items = [item for item in asked if not _is_wrong(item)]
     if answer is not None or no_answer:
-        questions = {str(item.get("topic") or item["question"]) for item in asked}
+        questions = {str(_in_full(item)) for item in asked}
         if len(questions) > 1:
             raise InputError(
                 f"{saved} holds {len(questions)} questions, and --answer and --no-answer correct"
@@ -184,6 +184,11 @@ def _is_wrong(item: dict[str, Any]) -> bool:
     return bool(item.get("error")) or item.get("verdict") in {"wrong", "marked"}
 
 
+def _in_full(item: dict[str, Any]) -> Any:
+    """Its question, with what it follows where it is a turn that follows another."""
+    return item.get("topic") or item["question"]
+
+
 def _row(item: dict[str, Any], documents: _Documents, within: str | None, where: str) -> GoldRow:
     answers = item["answers"]
     if "answered" not in item:
@@ -192,7 +197,7 @@ def _row(item: dict[str, Any], documents: _Documents, within: str | None, where:
             return replace(row, spans=tuple(_respanned(row, documents, where)))
         places = (documents.locate(answer, within, where) for answer in row.answers)
         return replace(row, spans=tuple(places))
-    question = item.get("topic") or item["question"]
+    question = _in_full(item)
     if not item["answered"] or item.get("verdict") == "unanswerable":
         return parse_row({"question": question, "answers": []}, where)
     best = answers[0] if isinstance(answers, list) and answers else None

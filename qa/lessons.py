@@ -123,21 +123,11 @@ def epoch_batches(
                     unanswerable = replace(question, spans=())
                     examples.extend(_examples(tokenizer, unanswerable, wrong, recipe, rng))
             if recipe.altered and question.spans and rng.random() < recipe.altered:
-                changed = altered(
-                    question.text,
-                    paragraph.text,
-                    [(span.start, span.end) for span in question.spans],
-                    _alike(paragraph, article, articles, rng),
-                    rng,
-                )
+                others = _others(paragraph, article, articles, rng)
+                changed = _altered(question, paragraph, others, rng)
                 if changed is not None:
-                    unanswerable = replace(question, text=changed, spans=())
-                    examples.extend(
-                        replace(example, taught=False)
-                        for example in _examples(
-                            tokenizer, unanswerable, paragraph.text, recipe, rng
-                        )
-                    )
+                    own = _examples(tokenizer, changed, paragraph.text, recipe, rng)
+                    examples.extend(replace(example, taught=False) for example in own)
 
     # A little noise on the length keeps the same neighbours from meeting in every epoch.
     examples.sort(key=lambda example: len(example.window.input_ids) + rng.uniform(0, 8))
@@ -207,12 +197,8 @@ def _wrong_paragraph(
     other, the one that shares the most words: a reader that is asked about what
     search finds meets look-alikes, not strangers.
     """
-    pool = article.paragraphs if len(article.paragraphs) > 1 else None
-    drawn = (
-        rng.sample(pool, min(8, len(pool)))
-        if pool
-        else [rng.choice(rng.choice(articles).paragraphs) for _ in range(8)]
-    )
+    pool = article.paragraphs if len(article.paragraphs) > 1 else ()
+    drawn = _drawn(pool, articles, 8, rng)
     words = set(normalise(question.text).split())
     best: tuple[int, str] | None = None
     for text in without((paragraph.text for paragraph in drawn), question.golds):
@@ -222,19 +208,31 @@ def _wrong_paragraph(
     return best[1] if best else None
 
 
-def _alike(
+def _others(
     paragraph: Paragraph, article: Article, articles: Sequence[Article], rng: random.Random
-) -> list[str]:
-    """What is asked and written in a few other paragraphs, of the same article where it has any."""
-    others = [other for other in article.paragraphs if other is not paragraph]
-    drawn = (
-        rng.sample(others, min(4, len(others)))
-        if others
-        else [rng.choice(rng.choice(articles).paragraphs) for _ in range(4)]
-    )
-    return [
-        text for other in drawn for text in (other.text, *(asked.text for asked in other.questions))
-    ]
+) -> list[Paragraph]:
+    """A few other paragraphs, of the same article where it has any."""
+    pool = [other for other in article.paragraphs if other is not paragraph]
+    return _drawn(pool, articles, 4, rng)
+
+
+def _drawn(
+    pool: Sequence[Paragraph], articles: Sequence[Article], n: int, rng: random.Random
+) -> list[Paragraph]:
+    """Up to `n` paragraphs of the pool at random; of all articles where it is empty."""
+    if pool:
+        return rng.sample(pool, min(n, len(pool)))
+    return [rng.choice(rng.choice(articles).paragraphs) for _ in range(n)]
+
+
+def _altered(
+    question: Question, paragraph: Paragraph, others: Sequence[Paragraph], rng: random.Random
+) -> Question | None:
+    """The question so changed that its paragraph answers it no longer, by what the others say."""
+    alike = [text for other in others for text in (other.text, *(q.text for q in other.questions))]
+    answers = [(span.start, span.end) for span in question.spans]
+    changed = altered(question.text, paragraph.text, answers, alike, rng)
+    return None if changed is None else replace(question, text=changed, spans=())
 
 
 def _examples(

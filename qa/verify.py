@@ -139,11 +139,11 @@ def _stands(document: Document, citation: dict[str, Any], *, same_file: bool) ->
 def _where_it_may_be(
     document: Document | None, file: ReadFile, citation: dict[str, Any]
 ) -> Iterator[Document]:
-    """The cited document; of a table every row with its title, from there on outwards."""
+    """The cited document; of a table every row with its title, the nearest to it first."""
     if document is not None and document.row is None:
         yield document
         return
-    at = document.row or 0 if document else 0
+    at = (document.row if document else None) or 0
     rows = [row for row in file.documents if row.row is not None and _is_called(row, citation)]
     yield from sorted(rows, key=lambda row: abs((row.row or 0) - at))
 

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any
 
 import numpy as np
@@ -145,13 +146,22 @@ def test_answers_are_ranked_and_apart(results: dict[str, Result]) -> None:
                 assert document != other or end <= low or high <= start
 
 
-def test_equal_answers_are_one_with_all_citations(tmp_path: Path) -> None:
+def pipeline_over(tmp_path: Path, *texts: str) -> Pipeline:
+    """Over the texts as a.txt, b.txt and so on."""
     docs = tmp_path / "docs"
     docs.mkdir()
-    (docs / "a.txt").write_text("The mayor said the bridge cost 274 million dollars to build.")
-    (docs / "b.txt").write_text("According to the audit, the bridge cost 274 Million dollars.")
+    for name, text in zip(ascii_lowercase, texts, strict=False):
+        (docs / f"{name}.txt").write_text(text)
     index_files(tmp_path / "index", [docs])
-    with Pipeline.open(tmp_path / "index") as pipeline:
+    return Pipeline.open(tmp_path / "index")
+
+
+def test_equal_answers_are_one_with_all_citations(tmp_path: Path) -> None:
+    with pipeline_over(
+        tmp_path,
+        "The mayor said the bridge cost 274 million dollars to build.",
+        "According to the audit, the bridge cost 274 Million dollars.",
+    ) as pipeline:
         result = pipeline.ask("How much did the bridge cost?")
     sources = [Path(citation.source).name for citation in result.answers[0].citations]
     assert sorted(sources) == ["a.txt", "b.txt"]
@@ -184,19 +194,14 @@ def test_what_begins_a_line_is_meant_within_it(quote: str) -> None:
 
 
 def test_an_exact_number_goes_before_a_rough_one_that_covers_it(tmp_path: Path) -> None:
-    docs = tmp_path / "docs"
-    docs.mkdir()
-    (docs / "a.txt").write_text(
+    with pipeline_over(
+        tmp_path,
         "A research group in London has listened to men who fled the militia. Nearly five dozen"
-        " defectors went public with what they had seen, it says, and most others are in hiding."
-    )
-    (docs / "b.txt").write_text(
+        " defectors went public with what they had seen, it says, and most others are in hiding.",
         "Since last winter 58 defectors from the group have spoken openly about it, say the authors"
-        " of the study. Of the 58, 17 left during the summer."
-    )
-    (docs / "c.txt").write_text("The ferry was late on Monday, and the harbour gave no reason.")
-    index_files(tmp_path / "index", [docs])
-    with Pipeline.open(tmp_path / "index") as pipeline:
+        " of the study. Of the 58, 17 left during the summer.",
+        "The ferry was late on Monday, and the harbour gave no reason.",
+    ) as pipeline:
         for question in ("How many defectors went public?", "How many defectors have gone public?"):
             first, second, *_ = pipeline.ask(question).answers
             assert first.text == "58"
@@ -204,12 +209,11 @@ def test_an_exact_number_goes_before_a_rough_one_that_covers_it(tmp_path: Path) 
 
 
 def test_fewer_answers_hide_no_disagreement(tmp_path: Path) -> None:
-    docs = tmp_path / "docs"
-    docs.mkdir()
-    (docs / "a.txt").write_text("The bridge at Orle was opened in 1931 by the mayor.")
-    (docs / "b.txt").write_text("The bridge at Orle was opened in 1934, after two years of work.")
-    index_files(tmp_path / "index", [docs])
-    with Pipeline.open(tmp_path / "index") as pipeline:
+    with pipeline_over(
+        tmp_path,
+        "The bridge at Orle was opened in 1931 by the mayor.",
+        "The bridge at Orle was opened in 1934, after two years of work.",
+    ) as pipeline:
         for n in (1, 2, 5, 9):
             result = pipeline.ask("When was the bridge at Orle opened?", answers=n)
             assert result.disagreement
