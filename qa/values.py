@@ -114,7 +114,7 @@ _AMOUNT = re.compile(
     r"(?:[\s-]*(?P<unit>%|°\s?[CF]|°|"
     r"[^\W\d_]+(?:[\s-](?:cent|metres?|kilometres?|miles?|[Ff]ahrenheit)(?!\w))?))?"
 )
-_METRES_OR_MILLIONS = re.compile(r"(?<![$€£¥\d.,])[\d.,]+m\b")
+_METRES_OR_MILLIONS = re.compile(r"(?<![$€£¥\d.,])(?<![$€£¥]\s)[\d.,]+m\b")
 """Without a currency "1.5m" may be either, and so says nothing."""
 _DECADE = re.compile(r"\b(\d{3}0)['’]?s\b")
 _RANGE = re.compile(r"\b(?:between|from)\b|\d$", re.IGNORECASE)

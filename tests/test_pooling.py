@@ -140,6 +140,7 @@ def test_so_do_numbers_units_and_hedges_in_any_order(a: str, b: str) -> None:
         ("Hepatitis A", "hepatitis", COMPATIBLE),
         ("$2.4 million", "$2,400,000", SAME),
         ("€36m", "€36 million", SAME),
+        ("€ 36m", "€36 million", SAME),
         ("$5", "€5", COMPATIBLE),
         ("two and a half million", "2.5 million", SAME),
         ("28 days", "four weeks", SAME),
